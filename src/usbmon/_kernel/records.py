@@ -1,0 +1,754 @@
+"""Binary records to rows and back: the raw API, pcap, pcapng, and USBPcap's records in them.
+
+Two steps inwards, so that any container goes with any record: a `walk_…` finds the records and
+notes in each row where its bytes are; `unpack` then reads the bytes. One step outwards, `pack`.
+Knows the layouts of drivers/usb/mon/mon_bin.c, of the pcap and pcapng drafts (IETF opsawg) and of
+desowin.org/usbpcap/captureformat.html; knows no file header, option or block but the packet's own.
+"""
+
+try:
+    import cython
+except ImportError:
+    from usbmon import _cython as cython  # type: ignore[no-redef]
+
+import sys
+
+from usbmon import layout as _layout
+
+_A = _layout.ABSENT_BIT
+_AT = _layout.OFFSET
+_W64 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 8)
+_W32 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 4)
+_W16 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 2)
+_W8 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE)
+_ID = cython.declare(cython.Py_ssize_t, _AT["id"] // 8)
+_TYPE = cython.declare(cython.Py_ssize_t, _AT["type"])
+_XFER = cython.declare(cython.Py_ssize_t, _AT["xfer_type"])
+_EPNUM = cython.declare(cython.Py_ssize_t, _AT["epnum"])
+_DEVNUM = cython.declare(cython.Py_ssize_t, _AT["devnum"])
+_BUSNUM = cython.declare(cython.Py_ssize_t, _AT["busnum"] // 2)
+_FLAG_SETUP = cython.declare(cython.Py_ssize_t, _AT["flag_setup"])
+_FLAG_DATA = cython.declare(cython.Py_ssize_t, _AT["flag_data"])
+_TS_SEC = cython.declare(cython.Py_ssize_t, _AT["ts_sec"] // 8)
+_TS_USEC = cython.declare(cython.Py_ssize_t, _AT["ts_usec"] // 4)
+_STATUS = cython.declare(cython.Py_ssize_t, _AT["status"] // 4)
+_LENGTH = cython.declare(cython.Py_ssize_t, _AT["length"] // 4)
+_LEN_CAP = cython.declare(cython.Py_ssize_t, _AT["len_cap"] // 4)
+_LEN_CAP8 = cython.declare(cython.Py_ssize_t, _AT["len_cap"])
+_SETUP = cython.declare(cython.Py_ssize_t, _AT["setup"])
+_ERROR_COUNT = cython.declare(cython.Py_ssize_t, _AT["error_count"] // 4)
+_NUMDESC = cython.declare(cython.Py_ssize_t, _AT["numdesc"] // 4)
+_START_FRAME = cython.declare(cython.Py_ssize_t, _AT["start_frame"] // 4)
+_NDESC = cython.declare(cython.Py_ssize_t, _AT["ndesc"] // 4)
+_TS = cython.declare(cython.Py_ssize_t, _AT["ts"] // 8)
+_DATA_AT = cython.declare(cython.Py_ssize_t, _AT["data_at"] // 8)
+_CAPTURED = cython.declare(cython.Py_ssize_t, _AT["captured"] // 4)
+_USBD_STATUS = cython.declare(cython.Py_ssize_t, _AT["usbd_status"] // 4)
+_USBD_FUNCTION = cython.declare(cython.Py_ssize_t, _AT["usbd_function"] // 2)
+_ABSENT = cython.declare(cython.Py_ssize_t, _AT["absent"] // 2)
+_INTERFACE = cython.declare(cython.Py_ssize_t, _AT["interface"] // 2)
+_CLOCK = cython.declare(cython.Py_ssize_t, _AT["clock"])
+
+_NO_TS = cython.declare(cython.int, _A["ts"])
+_NO_LENGTH = cython.declare(cython.int, _A["length"])
+_NO_LEN_CAP = cython.declare(cython.int, _A["len_cap"])
+_OLD_HEADER = cython.declare(cython.int, _A["interval"] | _A["start_frame"] | _A["xfer_flags"])
+_USBPCAP = cython.declare(cython.int, _A["interval"] | _A["xfer_flags"] | _A["len_cap"])
+_WALL = cython.declare(cython.int, _layout.WALL)
+_LITTLE = cython.declare(cython.bint, sys.byteorder == "little")
+_I32_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
+_U32_MAX = cython.declare(cython.longlong, 0xFFFFFFFF)
+_BILLION = cython.declare(cython.longlong, 1_000_000_000)
+
+# The most that one record can hold: libpcap's limit for the snapshot length of USB captures.
+LARGEST_RECORD = 128 << 20
+_LARGEST = cython.declare(cython.longlong, LARGEST_RECORD)
+
+# What `pack` puts around a record.
+BARE, PCAP, PCAPNG = range(3)
+_PCAP = cython.declare(cython.int, PCAP)
+_PCAPNG = cython.declare(cython.int, PCAPNG)
+
+# Words of one interface in the table that `walk_pcapng` and `unpack` take: what its records are
+# (0: not USB, 48 or 64: the kernel's header, 249: USBPcap), how to make nanoseconds of its stamps
+# (multiply, divide, or a binary fraction of so many bits), what to add to them (s), packets seen.
+INTERFACE = ("records", "multiply", "divide", "bits", "offset", "packets")
+INTERFACE_WORDS = len(INTERFACE)
+
+# Kernel fields of more than one byte: offset and size, for captures of the other byte order. The
+# setup packet is bytes, and the isochronous fields in its place are swapped by themselves.
+_SWAPPED = bytes(
+    n
+    for field in _layout.PACKET
+    if field.code in "HIiQq"
+    for n in (field.offset, {"H": 2, "I": 4, "i": 4, "Q": 8, "q": 8}[field.code])
+)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _load32(
+    p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, big: cython.bint
+) -> cython.longlong:
+    a: cython.longlong
+    if big:
+        a = p[at]
+        a = (a << 8) | p[at + 1]
+        a = (a << 8) | p[at + 2]
+        return (a << 8) | p[at + 3]
+    a = p[at + 3]
+    a = (a << 8) | p[at + 2]
+    a = (a << 8) | p[at + 1]
+    return (a << 8) | p[at]
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _store32(
+    out: cython.pointer[cython.uchar],
+    at: cython.Py_ssize_t,
+    value: cython.longlong,
+    big: cython.bint,
+) -> cython.void:
+    if big:
+        out[at] = (value >> 24) & 0xFF
+        out[at + 1] = (value >> 16) & 0xFF
+        out[at + 2] = (value >> 8) & 0xFF
+        out[at + 3] = value & 0xFF
+    else:
+        out[at + 3] = (value >> 24) & 0xFF
+        out[at + 2] = (value >> 16) & 0xFF
+        out[at + 1] = (value >> 8) & 0xFF
+        out[at] = value & 0xFF
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _reverse(
+    out: cython.pointer[cython.uchar], at: cython.Py_ssize_t, size: cython.Py_ssize_t
+) -> cython.void:
+    k: cython.Py_ssize_t
+    byte: cython.uchar
+    for k in range(size // 2):
+        byte = out[at + k]
+        out[at + k] = out[at + size - 1 - k]
+        out[at + size - 1 - k] = byte
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _swap_packet(
+    out: cython.pointer[cython.uchar],
+    at: cython.Py_ssize_t,
+    size: cython.Py_ssize_t,
+    fields: cython.pointer[cython.const[cython.uchar]],
+    count: cython.Py_ssize_t,
+) -> cython.void:
+    """Turn the byte order of the kernel's header of `size` bytes at `at`."""
+    k: cython.Py_ssize_t
+    for k in range(0, count, 2):
+        if fields[k] + fields[k + 1] <= size:
+            _reverse(out, at + fields[k], fields[k + 1])
+    if out[at + _XFER] == 0:
+        _reverse(out, at + _SETUP, 4)
+        _reverse(out, at + _SETUP + 4, 4)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _plausible(p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t) -> cython.bint:
+    """Whether this can be the head of an event of the binary API (not a filler)."""
+    usec: cython.longlong = _load32(p, at + 24, not _LITTLE)
+    flag: cython.int = p[at + 14]
+    if p[at + 8] != 83 and p[at + 8] != 67 and p[at + 8] != 69:
+        return False
+    if p[at + 9] > 3 or p[at + 10] & 0x70 or p[at + 11] > 127 or usec > 999999:
+        return False
+    return (flag == 0 or flag > 32) and flag < 127 and p[at + 15] < 127
+
+
+def plausible(text: cython.const[cython.uchar][::1], at: cython.Py_ssize_t) -> bool:
+    """Whether the 48 bytes at `at` can be the head of an event of the binary API."""
+    p: cython.pointer[cython.const[cython.uchar]]
+    if cython.compiled:
+        p = cython.address(text[0])
+    else:
+        p = text
+    return bool(at + 48 <= len(text) and _plausible(p, at))
+
+
+def walk_raw(
+    text: cython.const[cython.uchar][::1],
+    start: cython.Py_ssize_t,
+    rows: cython.uchar[::1],
+    header: cython.Py_ssize_t,
+    alloc: cython.longlong,
+) -> tuple[int, int, int, bool]:
+    """Records of the binary API, each `header` bytes and at most `alloc` bytes of payload.
+
+    Returns how many rows were filled, where the walk ended, how many fillers were passed over, and
+    whether it ended at bytes that are no record.
+    """
+    end: cython.Py_ssize_t = len(text)
+    limit: cython.Py_ssize_t = len(rows) // _W8
+    at: cython.Py_ssize_t = start
+    n: cython.Py_ssize_t = 0
+    fillers: cython.Py_ssize_t = 0
+    lost: cython.bint = False
+    payload: cython.longlong
+    p: cython.pointer[cython.const[cython.uchar]]
+    u32: cython.pointer[cython.uint]
+    u64: cython.pointer[cython.ulonglong]
+    if cython.compiled:
+        p = cython.address(text[0])
+        u32 = cython.cast(cython.pointer[cython.uint], cython.address(rows[0]))
+        u64 = cython.cast(cython.pointer[cython.ulonglong], u32)
+    else:
+        p = text
+        u32, u64 = memoryview(rows).cast("I"), memoryview(rows).cast("Q")
+    with cython.nogil:
+        while n < limit and at + header <= end:
+            if p[at + 8] == 64:  # '@': the header alone, whatever its len_cap says
+                fillers += 1
+                at += header
+                continue
+            payload = _load32(p, at + _LEN_CAP8, not _LITTLE)
+            if payload > _LARGEST or not _plausible(p, at):
+                lost = True
+                break
+            if payload > alloc:
+                payload = alloc
+            if at + header + payload > end:
+                break
+            u64[n * _W64 + _DATA_AT] = at
+            u32[n * _W32 + _CAPTURED] = header + payload
+            at += header + payload
+            n += 1
+    return n, at, fillers, bool(lost)
+
+
+def walk_pcap(
+    text: cython.const[cython.uchar][::1],
+    start: cython.Py_ssize_t,
+    rows: cython.uchar[::1],
+    big: cython.bint,
+    nano: cython.bint,
+) -> tuple[int, int, bool]:
+    """Records of a pcap file. Returns how many rows were filled, where the walk ended, and whether
+    it ended at a record that claims more than any record holds."""
+    end: cython.Py_ssize_t = len(text)
+    limit: cython.Py_ssize_t = len(rows) // _W8
+    at: cython.Py_ssize_t = start
+    n: cython.Py_ssize_t = 0
+    lost: cython.bint = False
+    size: cython.longlong
+    p: cython.pointer[cython.const[cython.uchar]]
+    u32: cython.pointer[cython.uint]
+    r64: cython.pointer[cython.longlong]
+    if cython.compiled:
+        p = cython.address(text[0])
+        u32 = cython.cast(cython.pointer[cython.uint], cython.address(rows[0]))
+        r64 = cython.cast(cython.pointer[cython.longlong], u32)
+    else:
+        p = text
+        u32, r64 = memoryview(rows).cast("I"), memoryview(rows).cast("q")
+    with cython.nogil:
+        while n < limit and at + 16 <= end:
+            size = _load32(p, at + 8, big)
+            if size > _LARGEST:
+                lost = True
+                break
+            if at + 16 + size > end:
+                break
+            r64[n * _W64 + _TS] = _load32(p, at, big) * _BILLION + _load32(p, at + 4, big) * (
+                1 if nano else 1000
+            )
+            r64[n * _W64 + _DATA_AT] = at + 16
+            u32[n * _W32 + _CAPTURED] = size
+            at += 16 + size
+            n += 1
+    return n, at, bool(lost)
+
+
+def walk_pcapng(
+    text: cython.const[cython.uchar][::1],
+    start: cython.Py_ssize_t,
+    rows: cython.uchar[::1],
+    big: cython.bint,
+    interfaces: cython.longlong[::1],
+    base: cython.int,
+) -> tuple[int, int]:
+    """Enhanced Packet Blocks of pcapng, up to the first block of another type or a malformed one.
+
+    `interfaces` holds the section's interfaces; `base` is the number of the first of them in the
+    file. Packets of interfaces that are not USB are counted and passed over. Returns how many rows
+    were filled and where the walk ended.
+    """
+    end: cython.Py_ssize_t = len(text)
+    limit: cython.Py_ssize_t = len(rows) // _W8
+    known: cython.longlong = len(interfaces) // 6
+    at: cython.Py_ssize_t = start
+    n: cython.Py_ssize_t = 0
+    total: cython.longlong
+    number: cython.longlong
+    size: cython.longlong
+    high: cython.longlong
+    low: cython.longlong
+    i: cython.Py_ssize_t
+    p: cython.pointer[cython.const[cython.uchar]]
+    r16: cython.pointer[cython.ushort]
+    u32: cython.pointer[cython.uint]
+    r64: cython.pointer[cython.longlong]
+    if cython.compiled:
+        p = cython.address(text[0])
+        u32 = cython.cast(cython.pointer[cython.uint], cython.address(rows[0]))
+        r16 = cython.cast(cython.pointer[cython.ushort], u32)
+        r64 = cython.cast(cython.pointer[cython.longlong], u32)
+    else:
+        p = text
+        u32, r64 = memoryview(rows).cast("I"), memoryview(rows).cast("q")
+        r16 = memoryview(rows).cast("H")
+    with cython.nogil:
+        while n < limit and at + 32 <= end:
+            if _load32(p, at, big) != 6:
+                break
+            total = _load32(p, at + 4, big)
+            number = _load32(p, at + 8, big)
+            size = _load32(p, at + 20, big)
+            if total & 3 or total < 32 + size or number >= known or at + total > end:
+                break
+            i = number * 6
+            interfaces[i + 5] += 1
+            if interfaces[i] != 0:
+                high = _load32(p, at + 12, big)
+                low = _load32(p, at + 16, big)
+                # Stamps over 2**63 are no time; they wrap here as they would in any tool.
+                if interfaces[i + 3] != 0:
+                    low = _binary_time(high, low, interfaces[i + 3])
+                else:
+                    low = _decimal_time(high, low, interfaces[i + 1], interfaces[i + 2])
+                r64[n * _W64 + _TS] = low + interfaces[i + 4] * _BILLION
+                r64[n * _W64 + _DATA_AT] = at + 28
+                u32[n * _W32 + _CAPTURED] = size
+                r16[n * _W16 + _INTERFACE] = (base + number) & 0xFFFF
+                n += 1
+            at += total
+    return n, at
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _decimal_time(
+    high: cython.longlong,
+    low: cython.longlong,
+    multiply: cython.longlong,
+    divide: cython.longlong,
+) -> cython.longlong:
+    # 2**62 ns is the year 2116; more than that is a stamp that says nothing.
+    ticks: cython.longlong = ((high & 0x3FFFFFFF) << 32) | low
+    if divide > 1:
+        return ticks // divide
+    if ticks > (_BILLION << 32) // multiply:
+        return 0
+    return ticks * multiply
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _binary_time(
+    high: cython.longlong, low: cython.longlong, bits: cython.longlong
+) -> cython.longlong:
+    ticks: cython.longlong = ((high & 0x7FFFFFFF) << 32) | low
+    seconds: cython.longlong = ticks >> bits
+    fraction: cython.longlong = ticks - (seconds << bits)
+    if bits > 32:  # what is finer than a nanosecond makes place for the multiplication
+        fraction = fraction >> (bits - 32)
+        bits = 32
+    if seconds > _U32_MAX:
+        return 0
+    return seconds * _BILLION + ((fraction * _BILLION) >> bits)
+
+
+def unpack(
+    text: cython.uchar[::1],
+    rows: cython.uchar[::1],
+    count: cython.Py_ssize_t,
+    interfaces: cython.const[cython.longlong][::1],
+    base: cython.int,
+    swap: cython.bint,
+    own_time: cython.bint,
+    errnos: cython.const[cython.longlong][::1],
+    spare: cython.Py_ssize_t,
+) -> tuple[int, int]:
+    """Read the records that a walk found: rows get the kernel's fields and the payload's place.
+
+    `swap`: the capture is of the other byte order (its descriptors are turned in `text`). With
+    `own_time` the time is the record's own. `errnos`: USBD_STATUS and errno in turn. `spare`: from
+    where on `text` is free for payloads of USBPcap's isochronous records, which need to be built
+    anew (it takes less than twice the bytes of the records). A record too short for its header is
+    left out. Returns how many rows there are then, and how many were left out.
+    """
+    n: cython.Py_ssize_t
+    k: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    m: cython.Py_ssize_t = 0
+    header: cython.Py_ssize_t
+    size: cython.Py_ssize_t
+    taken: cython.Py_ssize_t
+    ndesc: cython.longlong
+    number: cython.int
+    ts: cython.longlong
+    fields: cython.const[cython.uchar][::1] = _SWAPPED
+    swapped: cython.pointer[cython.const[cython.uchar]]
+    field_count: cython.Py_ssize_t = len(_SWAPPED)
+    p: cython.pointer[cython.uchar]
+    r8: cython.pointer[cython.uchar]
+    r16: cython.pointer[cython.ushort]
+    r32: cython.pointer[cython.int]
+    u32: cython.pointer[cython.uint]
+    r64: cython.pointer[cython.longlong]
+    if count < 1:
+        return 0, 0
+    if cython.compiled:
+        swapped = cython.address(fields[0])
+        p = cython.address(text[0])
+        r8 = cython.address(rows[0])
+        r16 = cython.cast(cython.pointer[cython.ushort], r8)
+        r32 = cython.cast(cython.pointer[cython.int], r8)
+        u32 = cython.cast(cython.pointer[cython.uint], r8)
+        r64 = cython.cast(cython.pointer[cython.longlong], r8)
+    else:
+        swapped = _SWAPPED
+        p = text
+        r8 = memoryview(rows)
+        r16, r32, u32, r64 = r8.cast("H"), r8.cast("i"), r8.cast("I"), r8.cast("q")
+    with cython.nogil:
+        for n in range(count):
+            number = r16[n * _W16 + _INTERFACE]
+            header = interfaces[(number - base) * 6]
+            at = r64[n * _W64 + _DATA_AT]
+            size = u32[n * _W32 + _CAPTURED]
+            ts = r64[n * _W64 + _TS]
+            if m < n:
+                for k in range(_W64):
+                    r64[m * _W64 + k] = 0
+                r16[m * _W16 + _INTERFACE] = number
+                r64[m * _W64 + _TS] = ts
+            if header == 249:
+                taken, spare = _usbpcap(
+                    p, at, size, spare, r8, r16, r32, u32, r64, m, errnos
+                )
+                m += taken
+                continue
+            if size < header:
+                continue
+            for k in range(48):
+                r8[m * _W8 + k] = p[at + k]
+            if header == 64:
+                for k in range(48, 64):
+                    r8[m * _W8 + k] = p[at + k]
+            if swap:
+                _swap_packet(r8, m * _W8, header, swapped, field_count)
+            size -= header
+            at += header
+            r64[m * _W64 + _DATA_AT] = at
+            u32[m * _W32 + _CAPTURED] = size
+            r8[m * _W8 + _CLOCK] = _WALL
+            if own_time:
+                r64[m * _W64 + _TS] = (
+                    r64[m * _W64 + _TS_SEC] * _BILLION + r32[m * _W32 + _TS_USEC] * 1000
+                )
+            if header == 48:
+                r16[m * _W16 + _ABSENT] = _OLD_HEADER
+                if r8[m * _W8 + _XFER] == 0 and r8[m * _W8 + _TYPE] != 69:
+                    ndesc = r32[m * _W32 + _NUMDESC]
+                    u32[m * _W32 + _NDESC] = 0 if ndesc < 0 else (128 if ndesc > 128 else ndesc)
+            ndesc = u32[m * _W32 + _NDESC]
+            if ndesc * 16 > size:
+                ndesc = size // 16
+                u32[m * _W32 + _NDESC] = ndesc
+            if swap:
+                for k in range(ndesc * 4):
+                    _reverse(p, at + k * 4, 4)
+            m += 1
+    return m, count - m
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _errno_of(
+    errnos: cython.const[cython.longlong][::1], usbd: cython.longlong
+) -> cython.int:
+    k: cython.Py_ssize_t
+    for k in range(0, len(errnos), 2):
+        if errnos[k] == usbd:
+            return errnos[k + 1]
+    return -71 if usbd > _I32_MAX else 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _usbpcap(
+    p: cython.pointer[cython.uchar],
+    at: cython.Py_ssize_t,
+    size: cython.Py_ssize_t,
+    spare: cython.Py_ssize_t,
+    r8: cython.pointer[cython.uchar],
+    r16: cython.pointer[cython.ushort],
+    r32: cython.pointer[cython.int],
+    u32: cython.pointer[cython.uint],
+    r64: cython.pointer[cython.longlong],
+    n: cython.Py_ssize_t,
+    errnos: cython.const[cython.longlong][::1],
+) -> tuple[cython.Py_ssize_t, cython.Py_ssize_t]:
+    """One record of USBPcap as the row `n`: 1, or 0 where it is no transfer or is cut; and `spare`."""
+    header: cython.Py_ssize_t
+    k: cython.Py_ssize_t
+    data: cython.Py_ssize_t
+    packets: cython.longlong
+    length: cython.longlong
+    back: cython.bint
+    xfer: cython.int
+    usbd: cython.longlong
+    stage: cython.int = 0
+    if size < 27:
+        return 0, spare
+    header = p[at] | (p[at + 1] << 8)
+    xfer = p[at + 22]
+    if header < 27 or header > size or xfer > 3:
+        return 0, spare
+    if (xfer == 2 and header < 28) or (xfer == 0 and header < 39):
+        return 0, spare
+    back = p[at + 16] & 1 != 0
+    usbd = _load32(p, at + 10, False)
+    length = _load32(p, at + 23, False)
+    if length > _LARGEST:
+        return 0, spare
+    for k in range(8):
+        r8[n * _W8 + (k if _LITTLE else 7 - k)] = p[at + 2 + k]
+    r8[n * _W8 + _TYPE] = 67 if back else 83
+    r8[n * _W8 + _XFER] = xfer
+    r8[n * _W8 + _EPNUM] = p[at + 21] & 0x8F
+    r8[n * _W8 + _DEVNUM] = p[at + 19]
+    r16[n * _W16 + _BUSNUM] = p[at + 17] | (p[at + 18] << 8)
+    r8[n * _W8 + _FLAG_SETUP] = 45
+    r64[n * _W64 + _TS_SEC] = r64[n * _W64 + _TS] // _BILLION
+    r32[n * _W32 + _TS_USEC] = r64[n * _W64 + _TS] % _BILLION // 1000
+    r32[n * _W32 + _STATUS] = _errno_of(errnos, usbd) if back else -115
+    u32[n * _W32 + _USBD_STATUS] = usbd
+    r16[n * _W16 + _USBD_FUNCTION] = p[at + 14] | (p[at + 15] << 8)
+    r16[n * _W16 + _ABSENT] = _USBPCAP
+    r8[n * _W8 + _CLOCK] = _WALL
+    data = at + header
+    size -= header
+    if xfer == 2:
+        stage = p[at + 27]
+        # Stage 0 has the setup packet before the data; USBPcap 1.5 and later tell 3, "complete".
+        if stage == 0 and not back and size >= 8:
+            for k in range(8):
+                r8[n * _W8 + _SETUP + k] = p[data + k]
+            r8[n * _W8 + _FLAG_SETUP] = 0
+            r8[n * _W8 + _EPNUM] = (p[at + 21] & 0x0F) | (p[data] & 0x80)
+            data += 8
+            size -= 8
+            length = (p[data - 2] | (p[data - 1] << 8)) if p[data - 8] & 0x80 else length - 8
+    if xfer == 0:
+        packets = _load32(p, at + 31, False)
+        r32[n * _W32 + _START_FRAME] = _load32(p, at + 27, False) & 0x7FFFFFFF
+        r32[n * _W32 + _ERROR_COUNT] = _load32(p, at + 35, False) & 0x7FFFFFFF
+        r32[n * _W32 + _NUMDESC] = packets & 0x7FFFFFFF
+        # Its packets stand in the header, in another order than the kernel's descriptors.
+        if packets * 12 + 39 == header:
+            _turn_packets(p, at + 39, packets, errnos, spare)
+            for k in range(size):
+                p[spare + packets * 16 + k] = p[data + k]
+            u32[n * _W32 + _NDESC] = packets
+            data = spare
+            size += packets * 16
+            spare += size
+    elif not back and r8[n * _W8 + _EPNUM] & 0x80 and xfer != 2:
+        r16[n * _W16 + _ABSENT] = r16[n * _W16 + _ABSENT] | _NO_LENGTH
+    u32[n * _W32 + _LENGTH] = length
+    u32[n * _W32 + _LEN_CAP] = size
+    r64[n * _W64 + _DATA_AT] = data
+    u32[n * _W32 + _CAPTURED] = size
+    if not back and r8[n * _W8 + _EPNUM] & 0x80:
+        r8[n * _W8 + _FLAG_DATA] = 60
+    elif back and not r8[n * _W8 + _EPNUM] & 0x80:
+        r8[n * _W8 + _FLAG_DATA] = 62
+    return 1, spare
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _turn_packets(
+    p: cython.pointer[cython.uchar],
+    first: cython.Py_ssize_t,
+    packets: cython.longlong,
+    errnos: cython.const[cython.longlong][::1],
+    out: cython.Py_ssize_t,
+) -> cython.void:
+    """Make the kernel's descriptors at `out` of USBPcap's packets, which have 12 bytes each."""
+    k: cython.longlong
+    for k in range(packets):
+        _store32(
+            p, out, _errno_of(errnos, _load32(p, first + k * 12 + 8, False)), not _LITTLE
+        )
+        _store32(p, out + 4, _load32(p, first + k * 12, False), not _LITTLE)
+        _store32(p, out + 8, _load32(p, first + k * 12 + 4, False), not _LITTLE)
+        _store32(p, out + 12, 0, not _LITTLE)
+        out += 16
+
+
+def pack(
+    rows: cython.const[cython.uchar][::1],
+    count: cython.Py_ssize_t,
+    arena: cython.const[cython.uchar][::1],
+    out: cython.uchar[::1],
+    header: cython.Py_ssize_t,
+    container: cython.int,
+    big: cython.bint,
+    nano: cython.bint,
+    interfaces: cython.const[cython.longlong][::1],
+) -> int:
+    """Write `count` events as records into `out`, which is large enough; returns how many bytes.
+
+    `header`: 48 or 64; `container`: `BARE`, `PCAP` or `PCAPNG` (stamps in ns, `interfaces`: the
+    number in the file of each interface number of the rows). A stamp that is not the wall clock's
+    is written as the unwrapped time. Of a text trace's isochronous events, numdesc is written as
+    the number of descriptors present: other tools call the record malformed otherwise.
+    """
+    n: cython.Py_ssize_t
+    k: cython.Py_ssize_t
+    at: cython.Py_ssize_t = 0
+    start: cython.Py_ssize_t
+    data: cython.Py_ssize_t
+    size: cython.Py_ssize_t
+    pad: cython.Py_ssize_t
+    ndesc: cython.Py_ssize_t
+    original: cython.longlong
+    ts: cython.longlong
+    sec: cython.longlong
+    usec: cython.longlong
+    number: cython.longlong
+    swap: cython.bint = big == _LITTLE
+    fields: cython.const[cython.uchar][::1] = _SWAPPED
+    swapped: cython.pointer[cython.const[cython.uchar]]
+    field_count: cython.Py_ssize_t = len(_SWAPPED)
+    o: cython.pointer[cython.uchar]
+    p: cython.pointer[cython.const[cython.uchar]]
+    r8: cython.pointer[cython.const[cython.uchar]]
+    r16: cython.pointer[cython.const[cython.ushort]]
+    r32: cython.pointer[cython.const[cython.int]]
+    u32: cython.pointer[cython.const[cython.uint]]
+    r64: cython.pointer[cython.const[cython.longlong]]
+    if count < 1:
+        return 0
+    if cython.compiled:
+        swapped = cython.address(fields[0])
+        o = cython.address(out[0])
+        p = cython.address(arena[0])
+        r8 = cython.address(rows[0])
+        r16 = cython.cast(cython.pointer[cython.const[cython.ushort]], r8)
+        r32 = cython.cast(cython.pointer[cython.const[cython.int]], r8)
+        u32 = cython.cast(cython.pointer[cython.const[cython.uint]], r8)
+        r64 = cython.cast(cython.pointer[cython.const[cython.longlong]], r8)
+    else:
+        swapped, o, p = _SWAPPED, out, arena
+        r8 = memoryview(rows)
+        r16, r32, u32, r64 = r8.cast("H"), r8.cast("i"), r8.cast("I"), r8.cast("q")
+    with cython.nogil:
+        for n in range(count):
+            size = u32[n * _W32 + _CAPTURED]
+            data = r64[n * _W64 + _DATA_AT]
+            ndesc = u32[n * _W32 + _NDESC]
+            ts = r64[n * _W64 + _TS]
+            sec = ts // _BILLION
+            usec = ts % _BILLION
+            if usec < 0:
+                usec += _BILLION
+            if sec * _BILLION + usec > ts:
+                sec -= 1
+            original = header + ndesc * 16
+            if r8[n * _W8 + _FLAG_DATA] == 0 and r32[n * _W32 + _LENGTH] > 0:
+                original += u32[n * _W32 + _LENGTH]
+            if original < header + size:
+                original = header + size
+            if container == _PCAP:
+                _store32(o, at, sec, big)
+                _store32(o, at + 4, usec if nano else usec // 1000, big)
+                _store32(o, at + 8, header + size, big)
+                _store32(o, at + 12, original, big)
+                at += 16
+            elif container == _PCAPNG:
+                pad = (4 - (header + size) % 4) % 4
+                number = r16[n * _W16 + _INTERFACE]
+                _store32(o, at, 6, big)
+                _store32(o, at + 4, 32 + header + size + pad, big)
+                _store32(o, at + 8, interfaces[number] if number < len(interfaces) else 0, big)
+                _store32(o, at + 12, ts >> 32, big)
+                _store32(o, at + 16, ts, big)
+                _store32(o, at + 20, header + size, big)
+                _store32(o, at + 24, original, big)
+                at += 28
+            start = at
+            for k in range(48):
+                o[at + k] = r8[n * _W8 + k]
+            if header == 64:
+                for k in range(48, 64):
+                    o[at + k] = r8[n * _W8 + k]
+            if r8[n * _W8 + _CLOCK] != _WALL:
+                _store32(o, at + _TS_SEC * 8, sec if _LITTLE else sec >> 32, not _LITTLE)
+                _store32(o, at + _TS_SEC * 8 + 4, sec >> 32 if _LITTLE else sec, not _LITTLE)
+                _store32(o, at + _TS_USEC * 4, usec // 1000, not _LITTLE)
+            if r8[n * _W8 + _XFER] == 0 and r16[n * _W16 + _ABSENT] & _NO_LEN_CAP:
+                _store32(o, at + _NUMDESC * 4, ndesc, not _LITTLE)
+            if swap:
+                _swap_packet(o, at, header, swapped, field_count)
+            at += header
+            for k in range(size):
+                o[at + k] = p[data + k]
+            if swap:
+                for k in range(ndesc * 4):
+                    _reverse(o, at + k * 4, 4)
+            at += size
+            if container == _PCAPNG:
+                for k in range(pad):
+                    o[at + k] = 0
+                at += pad
+                _store32(o, at, at + 32 - start, big)
+                at += 4
+    return at
+
+
+def payload_size(rows: cython.const[cython.uchar][::1], count: cython.Py_ssize_t) -> int:
+    """How many bytes the payloads of `count` rows have together."""
+    n: cython.Py_ssize_t
+    total: cython.longlong = 0
+    u32: cython.pointer[cython.const[cython.uint]]
+    if count < 1:
+        return 0
+    if cython.compiled:
+        u32 = cython.cast(cython.pointer[cython.const[cython.uint]], cython.address(rows[0]))
+    else:
+        u32 = memoryview(rows).cast("I")
+    with cython.nogil:
+        for n in range(count):
+            total += u32[n * _W32 + _CAPTURED]
+    return total

@@ -1,0 +1,344 @@
+"""Counts over rows: what `usbmon info` shows, in one pass and a few words an endpoint.
+
+Rows and arena in, counters out. Knows no names and no text; `usbmon.summary` reads the counters.
+"""
+
+try:
+    import cython
+except ImportError:
+    from usbmon import _cython as cython  # type: ignore[no-redef]
+
+import sys
+
+from usbmon import layout as _layout
+
+_A = _layout.ABSENT_BIT
+_AT = _layout.OFFSET
+_W64 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 8)
+_W32 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 4)
+_W16 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 2)
+_W8 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE)
+_TYPE = cython.declare(cython.Py_ssize_t, _AT["type"])
+_XFER = cython.declare(cython.Py_ssize_t, _AT["xfer_type"])
+_EPNUM = cython.declare(cython.Py_ssize_t, _AT["epnum"])
+_DEVNUM = cython.declare(cython.Py_ssize_t, _AT["devnum"])
+_BUSNUM = cython.declare(cython.Py_ssize_t, _AT["busnum"] // 2)
+_FLAG_SETUP = cython.declare(cython.Py_ssize_t, _AT["flag_setup"])
+_FLAG_DATA = cython.declare(cython.Py_ssize_t, _AT["flag_data"])
+_STATUS = cython.declare(cython.Py_ssize_t, _AT["status"] // 4)
+_LENGTH = cython.declare(cython.Py_ssize_t, _AT["length"] // 4)
+_LEN_CAP = cython.declare(cython.Py_ssize_t, _AT["len_cap"] // 4)
+_NUMDESC = cython.declare(cython.Py_ssize_t, _AT["numdesc"] // 4)
+_NDESC = cython.declare(cython.Py_ssize_t, _AT["ndesc"] // 4)
+_TS = cython.declare(cython.Py_ssize_t, _AT["ts"] // 8)
+_DATA_AT = cython.declare(cython.Py_ssize_t, _AT["data_at"] // 8)
+_CAPTURED = cython.declare(cython.Py_ssize_t, _AT["captured"] // 4)
+_ABSENT = cython.declare(cython.Py_ssize_t, _AT["absent"] // 2)
+_XFER_FLAGS = cython.declare(cython.Py_ssize_t, _AT["xfer_flags"] // 4)
+_USBD_FUNCTION = cython.declare(cython.Py_ssize_t, _AT["usbd_function"] // 2)
+_CLOCK = cython.declare(cython.Py_ssize_t, _AT["clock"])
+_MARKS = cython.declare(cython.Py_ssize_t, _AT["marks"])
+_DOUBLED = cython.declare(cython.int, _layout.DOUBLED)
+_WALL = cython.declare(cython.int, _layout.WALL)
+_NO_BUS = cython.declare(cython.int, _A["busnum"])
+_NO_INTERVAL = cython.declare(cython.int, _A["interval"])
+_NO_XFER_FLAGS = cython.declare(cython.int, _A["xfer_flags"])
+_NO_TS = cython.declare(cython.int, _A["ts"])
+_NO_NUMDESC = cython.declare(cython.int, _A["numdesc"])
+_NO_LEN_CAP = cython.declare(cython.int, _A["len_cap"])
+_I32_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
+_TWO32 = cython.declare(cython.longlong, 1 << 32)
+_HASH = cython.declare(cython.longlong, 0x9E3779B1)
+_LITTLE = cython.declare(cython.bint, sys.byteorder == "little")
+
+# Words of the global counters, and of one endpoint's entry.
+TOTALS = (
+    "events",
+    "first",
+    "last",
+    "steps_back",
+    "largest_step",
+    "cut",
+    "cut_by_container",
+    "descriptors_missing",
+    "no_time",
+    "setup_missing",
+    "captured",
+    "clocks",
+    "previous",
+    "endpoints",
+    "unlisted",
+)
+ENDPOINT = ("key", "S", "C", "E", "requested", "moved", "errors", "cut", "partial", "repeated")
+TOTAL_WORDS = 16
+ENDPOINT_WORDS = 10
+STATUSES = 512  # -status of 0 to 510; the last counts all others
+
+_T = {name: place for place, name in enumerate(TOTALS)}
+_UNLISTED = cython.declare(cython.Py_ssize_t, _T["unlisted"])
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _u32(p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t) -> cython.longlong:
+    value: cython.longlong
+    if _LITTLE:
+        value = p[at + 3]
+        value = (value << 8) | p[at + 2]
+        value = (value << 8) | p[at + 1]
+        return (value << 8) | p[at]
+    value = p[at]
+    value = (value << 8) | p[at + 1]
+    value = (value << 8) | p[at + 2]
+    return (value << 8) | p[at + 3]
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _status_place(status: cython.longlong) -> cython.Py_ssize_t:
+    if status > _I32_MAX:
+        status -= _TWO32
+    if status <= 0 and status > -511:
+        return -status
+    return 511
+
+
+def tally(
+    rows: cython.const[cython.uchar][::1],
+    count: cython.Py_ssize_t,
+    arena: cython.const[cython.uchar][::1],
+    totals: cython.longlong[::1],
+    endpoints: cython.longlong[::1],
+    statuses: cython.longlong[::1],
+    frame_statuses: cython.longlong[::1],
+) -> None:
+    """Add `count` rows to the counters (`TOTALS`, `ENDPOINT`, statuses of completions and of their
+    isochronous packets).
+
+    `endpoints` is an open hash table, a power of two of entries, keyed by bus, device, endpoint and
+    type; when it is three quarters full, further endpoints are counted in ``unlisted`` alone. The
+    bytes of doubled events are not counted again.
+    """
+    mask: cython.Py_ssize_t = len(endpoints) // 10 - 1
+    room: cython.Py_ssize_t = (mask + 1) // 4 * 3
+    listed: cython.longlong = totals[13]
+    previous: cython.longlong = totals[12]
+    first: cython.longlong = totals[1]
+    last: cython.longlong = totals[2]
+    events: cython.longlong = totals[0]
+    captured_all: cython.longlong = totals[10]
+    n: cython.Py_ssize_t
+    k: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    e: cython.Py_ssize_t = 0
+    slot: cython.Py_ssize_t
+    key: cython.longlong
+    last_key: cython.longlong = 0
+    ts: cython.longlong
+    event: cython.int
+    absent: cython.int
+    status: cython.int
+    is_in: cython.bint
+    length: cython.longlong
+    captured: cython.longlong
+    expected: cython.longlong
+    moved: cython.longlong
+    ndesc: cython.longlong
+    missing: cython.bint
+    p: cython.pointer[cython.const[cython.uchar]]
+    r8: cython.pointer[cython.const[cython.uchar]]
+    r16: cython.pointer[cython.const[cython.ushort]]
+    r32: cython.pointer[cython.const[cython.int]]
+    u32: cython.pointer[cython.const[cython.uint]]
+    r64: cython.pointer[cython.const[cython.longlong]]
+    if count < 1:
+        return
+    if cython.compiled:
+        p = cython.address(arena[0])
+        r8 = cython.address(rows[0])
+        r16 = cython.cast(cython.pointer[cython.const[cython.ushort]], r8)
+        r32 = cython.cast(cython.pointer[cython.const[cython.int]], r8)
+        u32 = cython.cast(cython.pointer[cython.const[cython.uint]], r8)
+        r64 = cython.cast(cython.pointer[cython.const[cython.longlong]], r8)
+    else:
+        p = memoryview(arena)
+        r8 = memoryview(rows)
+        r16, r32, u32, r64 = r8.cast("H"), r8.cast("i"), r8.cast("I"), r8.cast("q")
+
+    with cython.nogil:
+        for n in range(count):
+            absent = r16[n * _W16 + _ABSENT]
+            ts = r64[n * _W64 + _TS]
+            if absent & _NO_TS:
+                totals[8] += 1
+            else:
+                if events == 0:
+                    first = last = ts
+                elif ts < previous:
+                    totals[3] += 1
+                    if previous - ts > totals[4]:
+                        totals[4] = previous - ts
+                    if ts < first:
+                        first = ts
+                elif ts > last:
+                    last = ts
+                previous = ts
+            events += 1
+            totals[11] |= 1 << r8[n * _W8 + _CLOCK]
+            event = r8[n * _W8 + _TYPE]
+            is_in = r8[n * _W8 + _EPNUM] & 0x80 != 0
+            status = r32[n * _W32 + _STATUS]
+            length = r32[n * _W32 + _LENGTH]
+            captured = u32[n * _W32 + _CAPTURED]
+            captured_all += captured
+            ndesc = 0
+
+            # Key 0 is an empty entry; the type plus one keeps it from being a key.
+            key = r16[n * _W16 + _BUSNUM]
+            key = (key << 8) | r8[n * _W8 + _DEVNUM]
+            key = (key << 8) | r8[n * _W8 + _EPNUM]
+            key = (key << 8) | (r8[n * _W8 + _XFER] + 1)
+            if key != last_key:
+                slot = ((key * _HASH) >> 15) & mask
+                while endpoints[slot * 10] != 0 and endpoints[slot * 10] != key:
+                    slot = (slot + 1) & mask
+                e = slot * 10
+                last_key = key
+                if endpoints[e] == 0:
+                    if listed >= room:
+                        totals[_UNLISTED] += 1
+                        last_key = 0
+                        continue
+                    listed += 1
+                    endpoints[e] = key
+
+            moved = length
+            expected = length
+            missing = False
+            if r8[n * _W8 + _XFER] == 0:
+                if absent & _NO_NUMDESC:
+                    missing = event != 69
+                else:
+                    ndesc = u32[n * _W32 + _NDESC]
+                    missing = ndesc < r32[n * _W32 + _NUMDESC]
+                    moved = 0
+                    expected = 0
+                    at = r64[n * _W64 + _DATA_AT]
+                    for k in range(ndesc):
+                        moved += _u32(p, at + 8)
+                        if _u32(p, at + 4) + _u32(p, at + 8) > expected:
+                            expected = _u32(p, at + 4) + _u32(p, at + 8)
+                        if event == 67:
+                            frame_statuses[_status_place(_u32(p, at))] += 1
+                        at += 16
+                    if missing or not is_in or event != 67:
+                        expected = length
+                if missing:
+                    totals[7] += 1
+                    endpoints[e + 8] += 1
+            if r8[n * _W8 + _FLAG_SETUP] != 0 and r8[n * _W8 + _FLAG_SETUP] != 45:
+                totals[9] += 1
+            if r8[n * _W8 + _FLAG_DATA] == 0 and captured - 16 * ndesc < expected:
+                totals[5] += 1
+                endpoints[e + 7] += 1
+                if not absent & _NO_LEN_CAP and captured < u32[n * _W32 + _LEN_CAP]:
+                    totals[6] += 1
+
+            if r8[n * _W8 + _MARKS] & _DOUBLED:
+                endpoints[e + 9] += 1
+            if event == 83:
+                endpoints[e + 1] += 1
+                if length > 0 and not r8[n * _W8 + _MARKS] & _DOUBLED:
+                    endpoints[e + 4] += length
+            else:
+                endpoints[e + (2 if event == 67 else 3)] += 1
+                if event == 67 and moved > 0 and not r8[n * _W8 + _MARKS] & _DOUBLED:
+                    endpoints[e + 5] += moved
+                statuses[_status_place(status)] += 1
+                if status != 0:
+                    endpoints[e + 6] += 1
+    totals[0] = events
+    totals[1] = first
+    totals[2] = last
+    totals[10] = captured_all
+    totals[12] = previous
+    totals[13] = listed
+
+
+# What formats differ in holding, counted by events: the words for it.
+CENSUS = {
+    "data": "data past the format's limit",
+    "descriptors": "isochronous descriptors past the format's limit",
+    "bus": "bus number",
+    "interval": "interval and start frame of interrupt and isochronous URBs",
+    "iso": "isochronous counts and descriptors",
+    "xfer_flags": "transfer flags",
+    "date": "date (only time of a 4096 s turn is kept)",
+    "nanoseconds": "time below a microsecond",
+    "windows": "USBD_STATUS and URB function of Windows",
+    "no bus": "bus number",
+    "no interval": "interval and start frame",
+    "no iso": "isochronous counts and descriptors",
+    "no xfer_flags": "transfer flags",
+    "no date": "date (the clock of the trace is not the wall clock)",
+    "no time": "time of E events",
+}
+
+
+def census(
+    rows: cython.const[cython.uchar][::1],
+    count: cython.Py_ssize_t,
+    data_limit: cython.longlong,
+    descriptor_limit: cython.longlong,
+    counts: cython.longlong[::1],
+) -> None:
+    """Add to `counts` (one for each of `CENSUS`) what `count` rows hold and do not hold."""
+    n: cython.Py_ssize_t
+    absent: cython.int
+    xfer: cython.int
+    ndesc: cython.longlong
+    r8: cython.pointer[cython.const[cython.uchar]]
+    r16: cython.pointer[cython.const[cython.ushort]]
+    r32: cython.pointer[cython.const[cython.int]]
+    u32: cython.pointer[cython.const[cython.uint]]
+    r64: cython.pointer[cython.const[cython.longlong]]
+    if count < 1:
+        return
+    if cython.compiled:
+        r8 = cython.address(rows[0])
+        r16 = cython.cast(cython.pointer[cython.const[cython.ushort]], r8)
+        r32 = cython.cast(cython.pointer[cython.const[cython.int]], r8)
+        u32 = cython.cast(cython.pointer[cython.const[cython.uint]], r8)
+        r64 = cython.cast(cython.pointer[cython.const[cython.longlong]], r8)
+    else:
+        r8 = memoryview(rows)
+        r16, r32, u32, r64 = r8.cast("H"), r8.cast("i"), r8.cast("I"), r8.cast("q")
+    with cython.nogil:
+        for n in range(count):
+            absent = r16[n * _W16 + _ABSENT]
+            xfer = r8[n * _W8 + _XFER]
+            ndesc = u32[n * _W32 + _NDESC]
+            if data_limit >= 0 and u32[n * _W32 + _CAPTURED] - 16 * ndesc > data_limit:
+                counts[0] += 1
+            if descriptor_limit >= 0 and ndesc > descriptor_limit:
+                counts[1] += 1
+            counts[2 if not absent & _NO_BUS else 9] += 1
+            if xfer < 2 and r8[n * _W8 + _TYPE] != 69:
+                counts[3 if not absent & _NO_INTERVAL else 10] += 1
+                if xfer == 0:
+                    counts[4 if not absent & _NO_NUMDESC else 11] += 1
+            if absent & _NO_XFER_FLAGS:
+                counts[12] += 1
+            elif u32[n * _W32 + _XFER_FLAGS] != 0:
+                counts[5] += 1
+            counts[6 if r8[n * _W8 + _CLOCK] == _WALL else 13] += 1
+            if r64[n * _W64 + _TS] % 1000 != 0:
+                counts[7] += 1
+            if r16[n * _W16 + _USBD_FUNCTION] != 0:
+                counts[8] += 1
+            if absent & _NO_TS:
+                counts[14] += 1
