@@ -1,0 +1,238 @@
+"""What every codec is: a `Decoder` (bytes in, events out) or an `Encoder` (the way back).
+
+Here: the two contracts, the notes that a decoder takes of what it mended or passed over, and the
+bookkeeping that all share (chunks, ingest numbers). Not here: any format, any file.
+
+A decoder's contract, in three lines: `feed` bytes and it returns the events that are complete;
+`close` and it returns the rest; what is not of its format raises `FormatError`. Chunks may be cut
+anywhere. Each format implements one method, `decode`, which is given a block that starts at a
+record and says how much of it it used; all buffering is done here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar, Final
+
+from usbmon import layout
+from usbmon._kernel import pairs, tally
+from usbmon.errors import FormatError
+from usbmon.events import Events
+
+# What a decoder may note: is it an error where `strict` asks for one, and the words for it.
+NOTES: Final[dict[str, tuple[bool, str]]] = {
+    "bom": (True, "byte order mark at the start removed"),
+    "crlf": (True, "lines ending in CR LF"),
+    "quoting": (True, "lines with mail quoting removed"),
+    "prefix": (True, "lines with a prefix (as grep's file name) removed"),
+    "spacing": (True, "lines with unusual spacing"),
+    "tag": (True, "tags that are not as the kernel prints them"),
+    "wrapped": (True, "wrapped lines joined"),
+    "kernel log": (True, "kernel log lines in between removed"),
+    "cut line": (True, "last line cut short"),
+    "unreadable": (True, "lines that are no event, left out"),
+    "blank": (False, "blank lines"),
+    "statistics": (False, "statistics lines (nreaders, events, text_lost)"),
+    "cut record": (True, "bytes of an unfinished record at the end, left out"),
+    "cut stream": (True, "compressed stream ends early"),
+    "short record": (True, "records that are no USB event, left out"),
+    "filler": (False, "fillers of the mapped ring passed over"),
+    "other link type": (False, "packets of other link types passed over"),
+    "unknown block": (False, "blocks of other types passed over"),
+    "comment": (False, "comments"),
+    "dropped": (False, "events that the capturing program reports as dropped"),
+}
+
+_PLACES_KEPT: Final = 5
+_COMMENT_LIMIT: Final = 200
+
+
+class Note:
+    """One kind of thing noted: how often, and where the first few times."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.count = 0
+        self.places: list[str] = []
+
+    @property
+    def words(self) -> str:
+        return NOTES[self.kind][1]
+
+    @property
+    def is_repair(self) -> bool:
+        """True for what `strict` would refuse; False for what is merely worth knowing."""
+        return NOTES[self.kind][0]
+
+    def __repr__(self) -> str:
+        return f"<Note {self.count} × {self.kind}: {', '.join(self.places)}>"
+
+
+class Notes(dict[str, Note]):
+    """All that a decoder noted, by kind."""
+
+    def __init__(self, file: str = "", strict: bool = False) -> None:
+        super().__init__()
+        self.file = file
+        self.strict = strict
+
+    def add(
+        self,
+        kind: str,
+        *,
+        count: int = 1,
+        line: int | None = None,
+        offset: int | None = None,
+        text: str = "",
+    ) -> None:
+        """Count it, and keep the place. Raises `FormatError` where `strict` and it is a repair."""
+        if self.strict and NOTES[kind][0]:
+            raise FormatError(
+                f"{NOTES[kind][1]} (strict: leave --strict out to have it mended)",
+                file=self.file,
+                line=line,
+                offset=offset,
+            )
+        note = self.setdefault(kind, Note(kind))
+        note.count += count
+        if len(note.places) < _PLACES_KEPT:
+            place = f"line {line}" if line is not None else ""
+            if offset is not None:
+                place = f"byte {offset}"
+            if text:
+                place = f"{place}: {text}" if place else text
+            if place:
+                note.places.append(place[:_COMMENT_LIMIT])
+
+    @property
+    def repairs(self) -> int:
+        return sum(note.count for note in self.values() if note.is_repair)
+
+
+class Interface:
+    """Where packets of a capture file came from: a pcapng interface, or a file as a whole."""
+
+    def __init__(self, link_type: int, name: str = "", description: str = "") -> None:
+        self.link_type = link_type
+        self.name = name
+        self.description = description
+        self.packets = 0
+        self.dropped: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<Interface {self.name or '?'} link type {self.link_type}>"
+
+
+class Decoder(ABC):
+    """Bytes of one stream in, `Events` out. One object a stream."""
+
+    format: ClassVar[str]
+
+    def __init__(self, *, file: str = "", strict: bool = False) -> None:
+        """`file` names the input in errors; `strict` makes the first repair a `FormatError`."""
+        self.file = file
+        self.notes = Notes(file, strict)
+        self.pairing = pairs.Pairing()
+        self.interfaces: list[Interface] = []
+        self.position = 0
+        self._rest = b""
+
+    @property
+    def variant(self) -> str:
+        """What kind of the format it is, in words: byte order, resolution, header size."""
+        return ""
+
+    @abstractmethod
+    def decode(self, block: memoryview, final: bool) -> tuple[Events, int]:
+        """The events of whole records in `block`, and how many of its bytes they took.
+
+        `block` starts at the byte `position` of the stream, where a record starts. It is writable,
+        and the events may go on pointing into it. With `final`, nothing follows it.
+        """
+
+    def advance(self, block: memoryview, final: bool) -> tuple[Events, int]:
+        """`decode`, with the position kept. Who calls this gives what was not used again, with more
+        behind it; `feed` does that for those who have bytes."""
+        events, used = self.decode(block, final)
+        self.position += used
+        return events, used
+
+    def feed(self, data: bytes | bytearray | memoryview) -> Events:
+        """The events that are complete with these bytes. Raises `FormatError`."""
+        block = bytearray(self._rest)
+        block += data
+        return self._advance_all(block, final=False)
+
+    def close(self) -> Events:
+        """The events that were waiting for more bytes, when there are none. Raises `FormatError`."""
+        return self._advance_all(bytearray(self._rest), final=True)
+
+    def _advance_all(self, block: bytearray, final: bool) -> Events:
+        view = memoryview(block)
+        batches = []
+        at = 0
+        while True:
+            events, used = self.advance(view[at:], final)
+            batches.append(events)
+            at += used
+            if used == 0 or at == len(view):
+                break
+        self._rest = bytes(view[at:])
+        return Events.concat(batches)
+
+    def fail(self, message: str, offset: int = 0) -> FormatError:
+        """An error at so many bytes behind the start of the block."""
+        return FormatError(message, file=self.file, offset=self.position + offset)
+
+
+class Encoder(ABC):
+    """Events in, bytes of one stream out. One object a stream.
+
+    `lost` counts, in words, what the format cannot hold of the events so far; `made_up` what it
+    must write although the events do not say it (as 0).
+    """
+
+    format: ClassVar[str]
+
+    # Counters of `tally.CENSUS` that stand for a loss in this format, and for something made up.
+    cannot_hold: ClassVar[tuple[str, ...]] = ()
+    must_write: ClassVar[tuple[str, ...]] = ()
+
+    # The limits of the format, as `tally.census` takes them; -1: none.
+    data_limit: ClassVar[int] = -1
+    descriptor_limit: ClassVar[int] = -1
+
+    def __init__(self) -> None:
+        self._census = memoryview(bytearray(8 * len(tally.CENSUS))).cast("q")
+
+    def begin(self, interfaces: Iterable[Interface] = ()) -> bytes:
+        """What stands before the first event."""
+        return b""
+
+    @abstractmethod
+    def write(self, events: Events) -> bytes | memoryview:
+        """The bytes of these events."""
+
+    def encode(self, events: Events) -> bytes | memoryview:
+        """The bytes of these events; what does not fit is counted."""
+        rows, _ = events.buffers
+        tally.census(rows, len(events), self.data_limit, self.descriptor_limit, self._census)
+        return self.write(events)
+
+    @property
+    def lost(self) -> dict[str, int]:
+        return self._counted(self.cannot_hold)
+
+    @property
+    def made_up(self) -> dict[str, int]:
+        return self._counted(self.must_write)
+
+    def _counted(self, names: tuple[str, ...]) -> dict[str, int]:
+        counts = zip(tally.CENSUS, self._census, strict=True)
+        return {tally.CENSUS[name]: n for name, n in counts if name in names and n}
+
+
+def new_rows(count: int) -> bytearray:
+    """A zeroed buffer for so many rows."""
+    return bytearray(count * layout.ROW_SIZE)
