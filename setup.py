@@ -64,7 +64,7 @@ class BuildKernel(build_ext):
             say("the kernel is compiled")
 
     def compile(self) -> None:
-        from Cython.Build import cythonize  # noqa: PLC0415  absent, the kernel stays interpreted
+        from Cython.Build import cythonize
 
         compiled = cythonize(
             self.extensions,

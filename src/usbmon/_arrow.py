@@ -136,7 +136,7 @@ def from_arrow(table: Any) -> Events:
         rows["absent"][iso & column.is_null().to_numpy(zero_copy_only=False)] |= layout.ABSENT_BIT[
             name
         ]
-    return Events(memoryview(rows.view(np.uint8)), _payloads(rows, table))
+    return Events(rows.view(np.uint8).data, _payloads(rows, table))
 
 
 def _checked(table: pa.Table) -> pa.Table:
@@ -146,7 +146,9 @@ def _checked(table: pa.Table) -> pa.Table:
     try:
         return table.select(SCHEMA.names).cast(SCHEMA)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise UsbmonError(f"a column of this table has another type than events have: {error}") from None
+        raise UsbmonError(
+            f"a column of this table has another type than events have: {error}"
+        ) from None
 
 
 def _fill(rows: npt.NDArray[np.void], field: pa.Field, column: pa.Array) -> None:

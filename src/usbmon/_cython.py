@@ -19,7 +19,9 @@ class _Type:
         return self
 
 
-void = uchar = ushort = int = uint = longlong = ulonglong = bint = Py_ssize_t = const = pointer = _Type()
+void = uchar = ushort = int = uint = longlong = ulonglong = bint = Py_ssize_t = const = pointer = (
+    _Type()
+)
 
 
 def cfunc(function: _F) -> _F:

@@ -96,7 +96,7 @@ class Decompressor:
             self._member = _new_decompressor(self.name)
         try:
             out: bytes = self._member.decompress(data, _MOST_AT_ONCE)
-        except Exception as error:  # each library has an error class of its own
+        except Exception as error:  # noqa: BLE001  each library has an error class of its own
             raise self._error(f"damaged {self.name} data ({error})") from None
         self._read += len(data)
         if self._member.eof:
@@ -107,7 +107,9 @@ class Decompressor:
         return out
 
     def _error(self, message: str) -> FormatError:
-        return FormatError(f"{message}; try to copy the file again", file=self._file, offset=self._read)
+        return FormatError(
+            f"{message}; try to copy the file again", file=self._file, offset=self._read
+        )
 
 
 def new_compressor(name: str) -> Any:

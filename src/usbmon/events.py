@@ -140,7 +140,7 @@ class Events(Sequence[Event]):
         import numpy as np
 
         picked = np.frombuffer(self._rows, np.uint8).reshape(-1, _ROW)[key]
-        return Events(memoryview(np.ascontiguousarray(picked).reshape(-1)), self._arena)
+        return Events(np.ascontiguousarray(picked).reshape(-1).data, self._arena)
 
     def __iter__(self) -> Iterator[Event]:
         return map(self._event, range(self._length))
@@ -212,7 +212,9 @@ class Events(Sequence[Event]):
 
     def __getattr__(self, name: str) -> npt.NDArray[Any]:
         if name not in layout.OFFSET:
-            raise AttributeError(f"Events has no column {name!r}; there are {', '.join(layout.OFFSET)}")
+            raise AttributeError(
+                f"Events has no column {name!r}; there are {', '.join(layout.OFFSET)}"
+            )
         column: npt.NDArray[Any] = self.rows[name]
         return column
 
@@ -225,7 +227,7 @@ class Events(Sequence[Event]):
 
         bit = layout.ABSENT_BIT.get(name, 0)
         if name in ("error_count", "numdesc"):
-            return (self.absent & bit == 0) & (self.xfer_type == layout.ISO_XFER)
+            return np.asarray((self.absent & bit == 0) & (self.xfer_type == layout.ISO_XFER))
         if name == "setup":
             return np.asarray(self.flag_setup == 0)
         if name in ("usbd_status", "usbd_function"):
@@ -296,10 +298,10 @@ def row_dtype() -> np.dtype[np.void]:
         {
             "names": [field.name for field in layout.ROW],
             "formats": [
-                ("u1", 8) if field.code == "8s" else np.dtype("=" + field.code) for field in layout.ROW
+                ("u1", 8) if field.code == "8s" else np.dtype("=" + field.code)
+                for field in layout.ROW
             ],
             "offsets": [field.offset for field in layout.ROW],
             "itemsize": _ROW,
         }
     )
-

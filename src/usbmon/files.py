@@ -10,22 +10,25 @@ size is scanned on two threads.
 
 from __future__ import annotations
 
-import io
+import builtins
 import os
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from usbmon import formats
 from usbmon._kernel import KERNEL
 from usbmon.compression import Decompressor, detect, new_compressor, split_suffix
 from usbmon.errors import FormatError, SourceError
 from usbmon.events import Events
-from usbmon.formats.base import Decoder, Encoder, Interface
 from usbmon.formats.text import TextDecoder, cut, scan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    from usbmon.formats.base import Decoder, Encoder, Interface
 
 BLOCK: Final = 1 << 20
 _PARALLEL_FROM: Final = 16 << 20
@@ -43,12 +46,12 @@ def _reason(error: OSError) -> str:
 
 def _open_input(path: str) -> BinaryIO:
     if path == "-":
-        return sys.stdin.buffer.raw if hasattr(sys.stdin.buffer, "raw") else sys.stdin.buffer  # type: ignore[return-value]
+        return sys.stdin.buffer.raw if hasattr(sys.stdin.buffer, "raw") else sys.stdin.buffer
     try:
-        stream = io.open(path, "rb", buffering=0)  # noqa: SIM115 (the Trace closes it)
+        stream = builtins.open(path, "rb", buffering=0)  # noqa: SIM115 (the Trace closes it)
     except OSError as error:
         raise SourceError(_reason(error), file=path) from None
-    return stream  # type: ignore[return-value]
+    return stream
 
 
 class Trace:
@@ -103,7 +106,7 @@ class Trace:
         while len(head) < formats.HEAD_SIZE:
             more = self._read_raw(formats.HEAD_SIZE - len(head))
             head += more
-            if not more or (self.size is None and b"\n" in head and formats._text(head)):
+            if not more or (self.size is None and b"\n" in head and formats.is_text(head)):
                 break
         return head
 
@@ -307,9 +310,9 @@ class Writer:
                 raise SourceError("exists already; --force replaces it", file=self.path)
         try:
             if special:  # a pipe or a device cannot be renamed to
-                return io.open(self.path, "wb", buffering=0)  # type: ignore[return-value]
+                return builtins.open(self.path, "wb", buffering=0)
             self._temporary = f"{self.path}.{os.getpid()}.part"
-            return io.open(self._temporary, "xb", buffering=0)  # type: ignore[return-value]
+            return builtins.open(self._temporary, "xb", buffering=0)
         except OSError as error:
             self._temporary = ""
             raise SourceError(f"cannot be written: {error.strerror}", file=self.path) from None
@@ -329,7 +332,7 @@ class Writer:
     def _put_raw(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
         try:
-            while len(view):
+            while view:
                 view = view[self._stream.write(view) :]
         except BrokenPipeError:
             raise
@@ -399,5 +402,3 @@ def write(
         for batch in batches:
             writer.write(batch)
     return writer.encoder
-
-

@@ -34,7 +34,8 @@ def _interpret() -> None:
         for name in MODULES:
             path = os.path.join(os.path.dirname(__file__), name + ".py")
             spec = spec_from_file_location(f"{__name__}.{name}", path)
-            assert spec is not None and spec.loader is not None
+            assert spec is not None
+            assert spec.loader is not None
             module = module_from_spec(spec)
             sys.modules[spec.name] = module
             globals()[name] = module

@@ -140,9 +140,7 @@ def _date(
     year_of_era: cython.longlong = (
         day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096
     ) // 365
-    day: cython.longlong = day_of_era - (
-        365 * year_of_era + year_of_era // 4 - year_of_era // 100
-    )
+    day: cython.longlong = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
     month: cython.longlong = (5 * day + 2) // 153
     day = day - (153 * month + 2) // 5 + 1
     month = month + 3 if month < 10 else month - 9
@@ -246,7 +244,9 @@ def lines(
         words: bytes = b""
         marks: bytes = mark_words[r8[row + _MARKS]]
         if r8[row + _FLAG_SETUP] == 0 and r8[row + _XFER] == 2:
-            words = setup_words(bytes(rows[row + _SETUP : row + _SETUP + 8]))
+            words = setup_words(  # type: ignore[operator]  # Cython knows no callable type
+                bytes(rows[row + _SETUP : row + _SETUP + 8])
+            )
         if at + _LINE_ROOM + len(words) + len(marks) > limit:
             break
         absent = r16[n * _W16 + _ABSENT]

@@ -244,9 +244,7 @@ def _stamp(
     return stop
 
 
-def _move(
-    old: cython.ulonglong[::1], new: cython.ulonglong[::1], oldest: cython.ulonglong
-) -> int:
+def _move(old: cython.ulonglong[::1], new: cython.ulonglong[::1], oldest: cython.ulonglong) -> int:
     """Carry what is in flight and not older than number `oldest` over; returns how many."""
     mask: cython.ulonglong = len(new) // 8 - 1
     n: cython.Py_ssize_t

@@ -448,9 +448,7 @@ def unpack(
                 r16[m * _W16 + _INTERFACE] = number
                 r64[m * _W64 + _TS] = ts
             if header == 249:
-                taken, spare = _usbpcap(
-                    p, at, size, spare, r8, r16, r32, u32, r64, m, errnos
-                )
+                taken, spare = _usbpcap(p, at, size, spare, r8, r16, r32, u32, r64, m, errnos)
                 m += taken
                 continue
             if size < header:
@@ -490,9 +488,7 @@ def unpack(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _errno_of(
-    errnos: cython.const[cython.longlong][::1], usbd: cython.longlong
-) -> cython.int:
+def _errno_of(errnos: cython.const[cython.longlong][::1], usbd: cython.longlong) -> cython.int:
     k: cython.Py_ssize_t
     for k in range(0, len(errnos), 2):
         if errnos[k] == usbd:
@@ -516,7 +512,7 @@ def _usbpcap(
     n: cython.Py_ssize_t,
     errnos: cython.const[cython.longlong][::1],
 ) -> tuple[cython.Py_ssize_t, cython.Py_ssize_t]:
-    """One record of USBPcap as the row `n`: 1, or 0 where it is no transfer or is cut; and `spare`."""
+    """One USBPcap record as the row `n`: 1, or 0 where it is no transfer or is cut; and `spare`."""
     header: cython.Py_ssize_t
     k: cython.Py_ssize_t
     data: cython.Py_ssize_t
@@ -607,9 +603,7 @@ def _turn_packets(
     """Make the kernel's descriptors at `out` of USBPcap's packets, which have 12 bytes each."""
     k: cython.longlong
     for k in range(packets):
-        _store32(
-            p, out, _errno_of(errnos, _load32(p, first + k * 12 + 8, False)), not _LITTLE
-        )
+        _store32(p, out, _errno_of(errnos, _load32(p, first + k * 12 + 8, False)), not _LITTLE)
         _store32(p, out + 4, _load32(p, first + k * 12, False), not _LITTLE)
         _store32(p, out + 8, _load32(p, first + k * 12 + 4, False), not _LITTLE)
         _store32(p, out + 12, 0, not _LITTLE)

@@ -303,7 +303,6 @@ def census(
     ndesc: cython.longlong
     r8: cython.pointer[cython.const[cython.uchar]]
     r16: cython.pointer[cython.const[cython.ushort]]
-    r32: cython.pointer[cython.const[cython.int]]
     u32: cython.pointer[cython.const[cython.uint]]
     r64: cython.pointer[cython.const[cython.longlong]]
     if count < 1:
@@ -311,12 +310,12 @@ def census(
     if cython.compiled:
         r8 = cython.address(rows[0])
         r16 = cython.cast(cython.pointer[cython.const[cython.ushort]], r8)
-        r32 = cython.cast(cython.pointer[cython.const[cython.int]], r8)
+        cython.cast(cython.pointer[cython.const[cython.int]], r8)
         u32 = cython.cast(cython.pointer[cython.const[cython.uint]], r8)
         r64 = cython.cast(cython.pointer[cython.const[cython.longlong]], r8)
     else:
         r8 = memoryview(rows)
-        r16, r32, u32, r64 = r8.cast("H"), r8.cast("i"), r8.cast("I"), r8.cast("q")
+        r16, _r32, u32, r64 = r8.cast("H"), r8.cast("i"), r8.cast("I"), r8.cast("q")
     with cython.nogil:
         for n in range(count):
             absent = r16[n * _W16 + _ABSENT]

@@ -324,7 +324,9 @@ def print_text(
                         shown = ndesc if ndesc < _ISODESC_MAX else _ISODESC_MAX
                         for k in range(shown):
                             status = _load32(p, desc + 16 * k)
-                            at = _signed(o, at, 32, status - _TWO32 if status > _I32_MAX else status)
+                            at = _signed(
+                                o, at, 32, status - _TWO32 if status > _I32_MAX else status
+                            )
                             at = _signed(o, at, 58, _load32(p, desc + 16 * k + 4))
                             at = _signed(o, at, 58, _load32(p, desc + 16 * k + 8))
             length = r32[n * _W32 + _LENGTH]

@@ -334,9 +334,7 @@ def _statuses(
     if at < 0 or xfer > 1 or event == 69:
         return at
     if p[at] != 58:  # format t
-        r16[n * _W16 + _ABSENT] = r16[n * _W16 + _ABSENT] | (
-            _NO_INTERVAL if xfer == 1 else _NO_ISO
-        )
+        r16[n * _W16 + _ABSENT] = r16[n * _W16 + _ABSENT] | (_NO_INTERVAL if xfer == 1 else _NO_ISO)
         return at
     r32[n * _W32 + _INTERVAL], at = _signed(p, at, 58)
     if at < 0 or xfer == 1:

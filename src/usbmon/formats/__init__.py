@@ -6,12 +6,15 @@ Here: the table of formats, and which of them given bytes are. To add one, write
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from usbmon.errors import FormatError, UsbmonError
-from usbmon.formats.base import Decoder, Encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from usbmon.formats.base import Decoder, Encoder
 
 
 class Format(NamedTuple):
@@ -57,10 +60,10 @@ def _pcapng(head: bytes) -> bool:
 def _statistics(head: bytes) -> bool:
     from usbmon.formats.stat import LINE
 
-    return LINE.match(head) is not None and not _text(head)
+    return LINE.match(head) is not None and not is_text(head)
 
 
-def _text(head: bytes) -> bool:
+def is_text(head: bytes) -> bool:
     from usbmon.formats.mend import HEAD
 
     return HEAD.search(head) is not None
@@ -85,7 +88,7 @@ FORMATS: Final = (
     Format("pcap", "pcap, link types 189, 220 and 249", (".pcap", ".cap", ".dmp"),
            _pcap, f"{_PKG}.pcap", "PcapDecoder", "PcapEncoder"),
     Format("u", "usbmon text, today's (1u, 0u)", (".txt", ".u", ".mon", ".usbmon", ".log", ".text"),
-           _text, f"{_PKG}.text", "TextDecoder", "UEncoder"),
+           is_text, f"{_PKG}.text", "TextDecoder", "UEncoder"),
     Format("t", "usbmon text, the old one (1t)", (".t",),
            _never, f"{_PKG}.text", "TextDecoder", "TEncoder"),
     Format("bin", "records of the binary API, 64-byte headers (GETX, mapped ring)", (".bin",),

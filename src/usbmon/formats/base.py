@@ -12,13 +12,15 @@ record and says how much of it it used; all buffering is done here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from usbmon import layout
 from usbmon._kernel import pairs, tally
 from usbmon.errors import FormatError
 from usbmon.events import Events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # What a decoder may note: is it an error where `strict` asks for one, and the words for it.
 NOTES: Final[dict[str, tuple[bool, str]]] = {
@@ -165,7 +167,7 @@ class Decoder(ABC):
         return self._advance_all(block, final=False)
 
     def close(self) -> Events:
-        """The events that were waiting for more bytes, when there are none. Raises `FormatError`."""
+        """The events that were waiting for more bytes, now that none come. Raises `FormatError`."""
         return self._advance_all(bytearray(self._rest), final=True)
 
     def _advance_all(self, block: bytearray, final: bool) -> Events:

@@ -77,8 +77,11 @@ class BinaryDecoder(Decoder):
         rows = new_rows(len(block) // self.header + 1)
         count, end, fillers, lost = self._walk(block, rows)
         unfinished = final and end < len(block)
-        if count and self.alloc is None and (lost or unfinished) and self._find_alloc(
-            block, rows, count, end, lost
+        if (
+            count
+            and self.alloc is None
+            and (lost or unfinished)
+            and self._find_alloc(block, rows, count, end, lost)
         ):
             # What was walked over before may have been cut too, and a record in it missed.
             rows = new_rows(len(block) // self.header + 1)

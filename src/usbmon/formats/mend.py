@@ -135,7 +135,7 @@ class Mender:
         return []
 
     def _join(self, text: bytes, cut: bool, number: int) -> list[Mended] | None:
-        """Try to make one line of what is held back and this; None if they do not belong together."""
+        """Try to make one line of what is held back and this; None where two lines are two."""
         was = _judge(self._pending)
         if was != _State.BAD and not _WORDS.fullmatch(text):
             return None

@@ -7,8 +7,7 @@ Not here: records (`_kernel.records`), and pcapng, which only shares the link ty
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from usbmon import layout
 from usbmon._kernel import records
@@ -16,6 +15,9 @@ from usbmon.events import Events
 from usbmon.formats.base import Decoder, Encoder, Interface, new_rows
 from usbmon.formats.binary import packed_size
 from usbmon.usb.errno import USBD_ERRNO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # The bytes of a record's header by link type; 249 stands for USBPcap's own.
 LINK_TYPES: Final = {
@@ -79,8 +81,11 @@ class PcapDecoder(Decoder):
                 "a record claims more bytes than any USB capture holds; the file is damaged here",
                 end,
             )
-        if final and not lost and end < len(block) and len(block) - end < 16 + _claimed(
-            block, end, self._order
+        if (
+            final
+            and not lost
+            and end < len(block)
+            and len(block) - end < 16 + _claimed(block, end, self._order)
         ):
             self.notes.add("cut record", count=len(block) - end, offset=self.position + end)
             end = len(block)
@@ -155,9 +160,7 @@ class PcapEncoder(Encoder):
 
     def begin(self, interfaces: Iterable[Interface] = ()) -> bytes:
         magic = 0xA1B23C4D if self._nano else 0xA1B2C3D4
-        return struct.pack(
-            self._order + "IHHiIII", magic, 2, 4, 0, 0, _SNAPLEN, self.link_type
-        )
+        return struct.pack(self._order + "IHHiIII", magic, 2, 4, 0, 0, _SNAPLEN, self.link_type)
 
     def write(self, events: Events) -> memoryview:
         rows, arena = events.buffers

@@ -9,8 +9,7 @@ counted and passed over. Not here: records (`_kernel.records`).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from usbmon import layout
 from usbmon._kernel import records
@@ -18,6 +17,9 @@ from usbmon.events import Events
 from usbmon.formats.base import Decoder, Encoder, Interface, new_rows
 from usbmon.formats.binary import packed_size
 from usbmon.formats.pcap import ERRNOS, LINK_TYPES, is_foreign, room_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _SECTION: Final = 0x0A0D0D0A
 _INTERFACE: Final = 1
@@ -65,7 +67,7 @@ class PcapngDecoder(Decoder):
         while True:
             end = self._packets(block, at, batches)
             if end == at:
-                end = self._block(block, at, final, batches)
+                end = self._block(block, at, batches)
             if end == at:
                 break
             at = end
@@ -112,10 +114,8 @@ class PcapngDecoder(Decoder):
             self.pairing.number(view, count)
             batches.append(Events(view, arena))
 
-    def _block(self, block: memoryview, at: int, final: bool, batches: list[Events]) -> int:
-        """One block of any type; returns where it ends, or `at` if it is not all there yet."""
-        if at + 12 > len(block):
-            return at
+    def _measure(self, block: memoryview, at: int) -> tuple[int, int, str]:
+        """Type, size and byte order of the block at `at`, which has twelve bytes or more."""
         kind = int.from_bytes(block[at : at + 4], "little")
         order = self._order
         if kind == _SECTION:
@@ -127,15 +127,18 @@ class PcapngDecoder(Decoder):
             raise self.fail("not a pcapng file (no section header at the start)", at)
         kind, size = struct.unpack_from(order + "II", block, at)
         if size < 12 or size % 4 or size > _LARGEST_BLOCK:
-            raise self.fail(
-                f"a pcapng block claims {size} bytes; the file is damaged here", at
-            )
+            raise self.fail(f"a pcapng block claims {size} bytes; the file is damaged here", at)
+        return kind, size, order
+
+    def _block(self, block: memoryview, at: int, batches: list[Events]) -> int:
+        """One block of any type; returns where it ends, or `at` if it is not all there yet."""
+        if at + 12 > len(block):
+            return at
+        kind, size, order = self._measure(block, at)
         if at + size > len(block):
             return at
         if struct.unpack_from(order + "I", block, at + size - 4)[0] != size:
-            raise self.fail(
-                "a pcapng block's two lengths differ; the file is damaged here", at
-            )
+            raise self.fail("a pcapng block's two lengths differ; the file is damaged here", at)
         body = block[at + 8 : at + size - 4]
         if kind == _SECTION:
             self._section(body, order, at)
@@ -144,7 +147,7 @@ class PcapngDecoder(Decoder):
         elif kind == _STATISTICS:
             self._statistics(body)
         elif kind in (_SIMPLE_PACKET, _OLD_PACKET, _PACKET):
-            self._single(block, at, kind, body, batches)
+            self._single(at, kind, body, batches)
         else:
             self.notes.add("unknown block", offset=self.position + at, text=f"type {kind:#x}")
         return at + size
@@ -216,9 +219,7 @@ class PcapngDecoder(Decoder):
         if interface.dropped:
             self.notes.add("dropped", count=interface.dropped, text=interface.name)
 
-    def _single(
-        self, block: memoryview, at: int, kind: int, body: memoryview, batches: list[Events]
-    ) -> None:
+    def _single(self, at: int, kind: int, body: memoryview, batches: list[Events]) -> None:
         """A packet block that is not the usual one, or an unusual one of those: simple packets,
         which have no time, and obsolete packets. A malformed one is an error."""
         low = high = 0
@@ -242,12 +243,10 @@ class PcapngDecoder(Decoder):
         packet = bytearray(
             struct.pack(self._order + "7I", _PACKET, total, number, high, low, size, size)
         )
-        packet += body[start : start + size] + bytes(total - 28 - size)
+        packet += bytes(body[start : start + size]) + bytes(total - 28 - size)
         rows = new_rows(1)
         view = memoryview(packet)
-        count, end = records.walk_pcapng(
-            view, 0, rows, self._order == ">", self._table, self._base
-        )
+        count, end = records.walk_pcapng(view, 0, rows, self._order == ">", self._table, self._base)
         if kind == _SIMPLE_PACKET and count:
             place = layout.OFFSET["absent"]
             self._unpack(view, end, rows, count, batches)
@@ -335,7 +334,10 @@ class PcapngEncoder(Encoder):
     def _describe(self, interface: Interface) -> bytes:
         options = b"".join(
             self._option(code, value)
-            for code, value in ((_IF_NAME, interface.name), (_IF_DESCRIPTION, interface.description))
+            for code, value in (
+                (_IF_NAME, interface.name),
+                (_IF_DESCRIPTION, interface.description),
+            )
             if value
         )
         options += struct.pack(self._order + "HHB3x", _IF_TSRESOL, 1, 9)

@@ -1,4 +1,4 @@
-"""usbmon text, formats `t` and `u` (drivers/usb/mon/mon_text.c; usbmon.rst, "Raw text data format").
+"""usbmon text, formats `t` and `u` (drivers/usb/mon/mon_text.c; usbmon.rst, "Raw text data").
 
 Whole lines go through the kernel's strict scan; what it sets aside goes through `mend`. Stamps are
 unwrapped in order. Writing gives the kernel's bytes. Not here: the grammar (`_kernel.textscan`).
@@ -31,7 +31,7 @@ class _Piece(NamedTuple):
     """A run of rows from one block, and the lines set aside in it: rows before, start, end."""
 
     rows: bytearray
-    count: int
+    number: int
     arena: bytearray
     bad: list[tuple[int, int, int]]
 
@@ -44,7 +44,7 @@ class Scanned(NamedTuple):
 
 
 def scan(block: bytes | bytearray | memoryview) -> Scanned:
-    """Scan whole lines (the block ends with a newline). Remembers nothing; lets other threads run."""
+    """Scan whole lines (the block ends with a newline); other threads may run meanwhile."""
     pieces = []
     at = 0
     while at < len(block):
@@ -93,15 +93,15 @@ class TextDecoder(Decoder):
             if piece.bad or self._mender.is_waiting or self._may_go_on(piece):
                 self._mend(piece, scanned.block, batches)
             else:
-                self._line += piece.count
-                self._take(piece.rows, piece.count, piece.arena, batches)
+                self._line += piece.number
+                self._take(piece.rows, piece.number, piece.arena, batches)
         if final:
             self._take_mended(self._mender.flush(at_end=unfinished), batches)
         return batches[0] if len(batches) == 1 else Events.concat(batches)
 
     def _may_go_on(self, piece: _Piece) -> bool:
-        last = (piece.count - 1) * _ROW
-        return piece.count > 0 and is_short(memoryview(piece.rows)[last : last + _ROW])
+        last = (piece.number - 1) * _ROW
+        return piece.number > 0 and is_short(memoryview(piece.rows)[last : last + _ROW])
 
     def _take(
         self, rows: bytearray | memoryview, count: int, arena: bytearray, batches: list[Events]
@@ -121,19 +121,22 @@ class TextDecoder(Decoder):
             for piece in scan(line.text + b"\n").pieces:
                 if line.changed:
                     piece.rows[_MARKS] |= layout.REPAIRED
-                self._take(piece.rows, piece.count, piece.arena, batches)
+                self._take(piece.rows, piece.number, piece.arena, batches)
 
     def _mend(
         self, piece: _Piece, block: bytes | bytearray | memoryview, batches: list[Events]
     ) -> None:
         """Take the rows and the lines set aside in their order."""
         done = 0
-        for before, start, end in [*piece.bad, (piece.count, -1, -1)]:
+        for before, start, end in [*piece.bad, (piece.number, -1, -1)]:
             if before > done:
                 self._take_mended(self._mender.flush(), batches)
-                held = self._hold_last(piece, before, start, block)
+                held = self._hold_last(piece, before)
                 self._take(
-                    memoryview(piece.rows)[done * _ROW :], before - done - held, piece.arena, batches
+                    memoryview(piece.rows)[done * _ROW :],
+                    before - done - held,
+                    piece.arena,
+                    batches,
                 )
                 self._line += before - done
                 done = before
@@ -143,9 +146,7 @@ class TextDecoder(Decoder):
                 self._line += 1
                 self._take_mended(mended, batches)
 
-    def _hold_last(
-        self, piece: _Piece, before: int, start: int, block: bytes | bytearray | memoryview
-    ) -> int:
+    def _hold_last(self, piece: _Piece, before: int) -> int:
         """Give the mender the last row before a place if its line may go on there: 1, or 0."""
         row = memoryview(piece.rows)[(before - 1) * _ROW : before * _ROW]
         if not is_short(row):

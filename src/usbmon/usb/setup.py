@@ -145,12 +145,12 @@ class Setup(NamedTuple):
 
     @property
     def type(self) -> str:
-        """"standard", "class", "vendor" or "reserved"."""
+        """The word for it: "standard", "class", "vendor" or "reserved"."""
         return TYPES[self.bmRequestType >> 5 & 3]
 
     @property
     def recipient(self) -> str:
-        """"Device", "Interface", "Endpoint" or "Other"; a reserved one is its number."""
+        """Its word: "Device", "Interface", "Endpoint" or "Other"; a reserved one is its number."""
         number = self.bmRequestType & 0x1F
         return RECIPIENTS[number] if number < len(RECIPIENTS) else f"recipient {number}"
 
