@@ -238,6 +238,8 @@ def tally(
                     if missing or not is_in or event != 67:
                         expected = length
                 if missing:
+                    # The host controller's own sum of the packets.
+                    moved = length
                     totals[7] += 1
                     endpoints[e + 8] += 1
             if r8[n * _W8 + _FLAG_SETUP] != 0 and r8[n * _W8 + _FLAG_SETUP] != 45:
@@ -267,6 +269,21 @@ def tally(
     totals[10] = captured_all
     totals[12] = previous
     totals[13] = listed
+
+
+def move(old: cython.const[cython.longlong][::1], new: cython.longlong[::1]) -> None:
+    """Carry the endpoints of a table over to a larger one."""
+    mask: cython.Py_ssize_t = len(new) // 10 - 1
+    n: cython.Py_ssize_t
+    k: cython.Py_ssize_t
+    slot: cython.Py_ssize_t
+    for n in range(0, len(old), 10):
+        if old[n] != 0:
+            slot = ((old[n] * _HASH) >> 15) & mask
+            while new[slot * 10] != 0:
+                slot = (slot + 1) & mask
+            for k in range(10):
+                new[slot * 10 + k] = old[n + k]
 
 
 # What formats differ in holding, counted by events: the words for it.
