@@ -1,7 +1,7 @@
 """Several traces to one, by time.
 
-`merge` takes iterators of `Events` and gives one. Memory is bounded: it holds a batch of each input.
-Not here: whether two inputs have seen the same event.
+`merge` takes iterators of `Events` and gives one, holding a batch of each input at a time. Not here:
+whether two inputs have seen the same event.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _next(cursors: Sequence[_Input]) -> Events:
     import numpy as np
 
     waiting = [number for number, cursor in enumerate(cursors) if len(cursor.rows)]
-    # The input whose batch ends first. At the very time of its end, only inputs before it can go on.
+    # The input whose batch ends first. At the time of its end itself, only inputs before it go on.
     first = min(waiting, key=lambda number: cursors[number].times[-1])
     horizon = cursors[first].times[-1]
     parts, times, arenas, base = [], [], [], 0
@@ -105,7 +105,7 @@ def _next(cursors: Sequence[_Input]) -> Events:
         parts.append(part)
         arenas.append(cursor.arena)
     # Joining structured arrays by their bytes keeps the padding, and is many times faster.
-    joined = np.concatenate([part.view(np.uint8).reshape(len(part), -1) for part in parts])
+    joined = np.concatenate([part.view((np.uint8, layout.ROW_SIZE)) for part in parts])
     order = np.argsort(np.concatenate(times), kind="stable")
     rows = joined[order].reshape(-1).view(row_dtype())
     return Events(rows.view(np.uint8).data, memoryview(bytearray().join(arenas)))
