@@ -11,7 +11,8 @@ class FormatError(UsbmonError, ValueError):
     """Bytes that are not what their format says.
 
     `file` is the input's name; `line` (from 1, text) or `offset` (in bytes, binary) the place, of
-    the decompressed stream. Each is None where it is not known.
+    the decompressed stream. Each is None where it is not known. `mendable`: the bytes would have
+    been mended, had the reader not been asked to be strict.
     """
 
     def __init__(
@@ -21,12 +22,14 @@ class FormatError(UsbmonError, ValueError):
         file: str | None = None,
         line: int | None = None,
         offset: int | None = None,
+        mendable: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.file = file
         self.line = line
         self.offset = offset
+        self.mendable = mendable
 
     def __str__(self) -> str:
         if self.line is not None:

@@ -106,7 +106,7 @@ class Trace:
         while len(head) < formats.HEAD_SIZE:
             more = self._read_raw(formats.HEAD_SIZE - len(head))
             head += more
-            if not more or (self.size is None and b"\n" in head and formats.is_text(head)):
+            if not more or (self.size is None and formats.is_clear(head)):
                 break
         return head
 

@@ -1,6 +1,6 @@
 """Several traces to one, by time.
 
-`merge` takes iterators of `Events` and gives one, holding a batch of each input at a time. Not here:
+`merge` takes iterators of `Events` and gives one, holding a batch of each at a time. Not here:
 whether two inputs have seen the same event.
 """
 

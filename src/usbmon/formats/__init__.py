@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from usbmon import compression
 from usbmon.errors import FormatError, UsbmonError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ FORMATS: Final = (
     Format("pcap189", "pcap with the old link type 189 (48-byte headers)", (),
            _never, f"{_PKG}.pcap", "PcapDecoder", "Pcap189Encoder"),
     Format("s", "usbmon statistics (1s, 0s)", (".s",),
-           _statistics, f"{_PKG}.stat", "", ""),
+           _statistics, f"{_PKG}.text", "TextDecoder", ""),
 )
 # fmt: on
 
@@ -120,6 +121,16 @@ def by_suffix(path: str) -> Format | None:
         if lower.endswith(format.suffixes):
             return format
     return None
+
+
+def is_clear(head: bytes) -> bool:
+    """Whether so few bytes tell already what the stream is; of a live one, more may be long in
+    coming."""
+    if compression.detect(head):
+        return True
+    return any(format.recognise(head) for format in FORMATS) and (
+        not is_text(head) or b"\n" in head
+    )
 
 
 def detect(head: bytes, path: str = "") -> Format:

@@ -91,10 +91,11 @@ class Notes(dict[str, Note]):
         """Count it, and keep the place. Raises `FormatError` where `strict` and it is a repair."""
         if self.strict and NOTES[kind][0]:
             raise FormatError(
-                f"{NOTES[kind][1]} (strict: leave --strict out to have it mended)",
+                f"{NOTES[kind][1]}: strict reading refuses what could be mended",
                 file=self.file,
                 line=line,
                 offset=offset,
+                mendable=True,
             )
         note = self.setdefault(kind, Note(kind))
         note.count += count

@@ -1,0 +1,126 @@
+"""``usbmon convert``: any trace to any format, several to one.
+
+Here: the options and the report of what the target cannot hold. Not here: writing
+(`usbmon.files.Writer`) and merging (`usbmon.merge`).
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from usbmon.apps.cli import _common
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from usbmon.events import Events
+    from usbmon.files import Trace
+    from usbmon.formats.base import Encoder, Interface
+
+
+def _targets() -> list[str]:
+    from usbmon.formats import FORMATS
+
+    return [format.name for format in FORMATS if format.encoder]
+
+
+@click.command("convert", short_help="Write a trace in another format, or several as one.")
+@click.argument(
+    "inputs", metavar="IN...", nargs=-1, required=True, type=click.Path(allow_dash=True)
+)
+@click.argument("output", metavar="OUT", type=click.Path(allow_dash=True))
+@click.option(
+    "--to",
+    "target_format",
+    type=click.Choice(_targets()),
+    metavar="FORMAT",
+    help="Write this format; without it, the suffix of OUT decides (see `usbmon formats`).",
+)
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not report what was written and lost.")
+@_common.input_options
+def command(
+    inputs: tuple[str, ...],
+    output: str,
+    *,
+    target_format: str | None,
+    force: bool,
+    quiet: bool,
+    strict: bool,
+    source_format: str | None,
+) -> None:
+    """Write traces in another format; several inputs are merged by time.
+
+    Formats differ in what they hold: a report on standard error says what was lost, and what had
+    to be written as 0. OUT appears only when all went well. A suffix .gz, .bz2, .xz or .zst
+    compresses it.
+
+    \b
+    Examples:
+      usbmon convert 1u.txt trace.pcapng
+      usbmon convert --to u trace.pcapng - | less
+      usbmon convert bus1.pcap bus2.pcap both.pcapng.zst
+      tcpdump -i usbmon1 -w - | usbmon convert - trace.txt
+    """
+    from usbmon import files
+
+    with ExitStack() as stack:
+        traces = [
+            stack.enter_context(files.open(path, format=source_format or "", strict=strict))
+            for path in inputs
+        ]
+        interfaces = _interfaces(traces)
+        writer = files.Writer(
+            output, format=target_format or "", force=force, interfaces=interfaces
+        )
+        with writer:
+            count = 0
+            for batch in _joined(traces):
+                count += len(batch)
+                writer.write(batch)
+    for trace in traces:
+        _common.warn_of(trace.decoder.notes, trace.name)
+    if not quiet:
+        _report(output, count, writer.encoder)
+
+
+def _joined(traces: Sequence[Trace]) -> Iterator[Events]:
+    batches = [_common.tracked(trace) for trace in traces]
+    if len(batches) == 1:
+        return batches[0]
+    from usbmon.merge import merge
+
+    return merge(batches, [trace.name for trace in traces])
+
+
+class _Interfaces:
+    """The interfaces of the inputs, looked at when the first event is written: by then the
+    decoders know them. A merged input is one interface, named after its file."""
+
+    def __init__(self, traces: Sequence[Trace]) -> None:
+        self._traces = traces
+
+    def __iter__(self) -> Iterator[Interface]:
+        from usbmon.formats.base import Interface
+
+        if len(self._traces) == 1:
+            return iter(self._traces[0].decoder.interfaces)
+        names = (trace.name for trace in self._traces)
+        return iter([Interface(220, os.path.basename(name)) for name in names])  # noqa: PTH119
+
+
+def _interfaces(traces: Sequence[Trace]) -> _Interfaces:
+    return _Interfaces(traces)
+
+
+def _report(output: str, count: int, encoder: Encoder) -> None:
+    written = "standard output" if output == "-" else output
+    size = "" if output == "-" else f", {_common.size_words(os.stat(output).st_size)}"  # noqa: PTH116
+    click.echo(f"{written}: {count:,} events as {encoder.format}{size}", err=True)
+    for what, told in (("lost", encoder.lost), ("written as 0", encoder.made_up)):
+        for words, number in told.items():
+            click.echo(f"  {what}: {words} ({number:,} events)", err=True)
