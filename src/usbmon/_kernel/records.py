@@ -66,6 +66,7 @@ _LARGEST = cython.declare(cython.longlong, LARGEST_RECORD)
 
 # What `pack` puts around a record.
 BARE, PCAP, PCAPNG = range(3)
+_BARE = cython.declare(cython.int, BARE)
 _PCAP = cython.declare(cython.int, PCAP)
 _PCAPNG = cython.declare(cython.int, PCAPNG)
 
@@ -475,9 +476,10 @@ def unpack(
                     ndesc = r32[m * _W32 + _NUMDESC]
                     u32[m * _W32 + _NDESC] = 0 if ndesc < 0 else (128 if ndesc > 128 else ndesc)
             ndesc = u32[m * _W32 + _NDESC]
-            if ndesc * 16 > size:
+            if ndesc * 16 > size:  # cut, and a part of a descriptor is nothing
                 ndesc = size // 16
                 u32[m * _W32 + _NDESC] = ndesc
+                u32[m * _W32 + _CAPTURED] = ndesc * 16
             if swap:
                 for k in range(ndesc * 4):
                     _reverse(p, at + k * 4, 4)
@@ -626,7 +628,8 @@ def pack(
     `header`: 48 or 64; `container`: `BARE`, `PCAP` or `PCAPNG` (stamps in ns, `interfaces`: the
     number in the file of each interface number of the rows). A stamp that is not the wall clock's
     is written as the unwrapped time. Of a text trace's isochronous events, numdesc is written as
-    the number of descriptors present: other tools call the record malformed otherwise.
+    the number of descriptors present: other tools call the record malformed otherwise. A bare
+    record's len_cap is what follows it, as nothing else tells where the next one starts.
     """
     n: cython.Py_ssize_t
     k: cython.Py_ssize_t
@@ -713,6 +716,8 @@ def pack(
                 _store32(o, at + _TS_USEC * 4, usec // 1000, not _LITTLE)
             if r8[n * _W8 + _XFER] == 0 and r16[n * _W16 + _ABSENT] & _NO_LEN_CAP:
                 _store32(o, at + _NUMDESC * 4, ndesc, not _LITTLE)
+            if container == _BARE and u32[n * _W32 + _LEN_CAP] != size:
+                _store32(o, at + _LEN_CAP8, size, not _LITTLE)
             if swap:
                 _swap_packet(o, at, header, swapped, field_count)
             at += header

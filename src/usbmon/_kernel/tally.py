@@ -303,6 +303,7 @@ CENSUS = {
     "no xfer_flags": "transfer flags",
     "no date": "date (the clock of the trace is not the wall clock)",
     "no time": "time of E events",
+    "len_cap": "length that the kernel captured, where fewer bytes are in the trace",
 }
 
 
@@ -358,3 +359,5 @@ def census(
                 counts[8] += 1
             if absent & _NO_TS:
                 counts[14] += 1
+            if not absent & _NO_LEN_CAP and u32[n * _W32 + _CAPTURED] < u32[n * _W32 + _LEN_CAP]:
+                counts[15] += 1

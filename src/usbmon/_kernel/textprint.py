@@ -242,6 +242,7 @@ def print_text(
     event: cython.int
     xfer: cython.int
     length: cython.longlong
+    number: cython.longlong
     status: cython.longlong
     hex_digits: cython.const[cython.uchar][::1] = _HEX
     letter_bytes: cython.const[cython.uchar][::1] = _XFER_LETTERS
@@ -320,8 +321,12 @@ def print_text(
                         at = _signed(o, at, 58, r32[n * _W32 + _START_FRAME])
                         if event == 67:
                             at = _signed(o, at, 58, r32[n * _W32 + _ERROR_COUNT])
-                        at = _signed(o, at, 32, r32[n * _W32 + _NUMDESC])
                         shown = ndesc if ndesc < _ISODESC_MAX else _ISODESC_MAX
+                        # A reader counts on five, or as many as there are.
+                        number = r32[n * _W32 + _NUMDESC]
+                        if shown < number and shown < _ISODESC_MAX:
+                            number = shown
+                        at = _signed(o, at, 32, number)
                         for k in range(shown):
                             status = _load32(p, desc + 16 * k)
                             at = _signed(

@@ -30,8 +30,9 @@ def guess(head: bytes | memoryview) -> int | None:
     return best if fits[best] > 0 else None
 
 
-def _fitting(head: bytes | memoryview, header: int) -> int:
-    """How many records fit one behind the other; -1 if something does not."""
+def _fitting(head: bytes | memoryview, header: int) -> float:
+    """How many records fit one behind the other, and a half if the last ends with the stream; -1 if
+    something does not fit."""
     at = count = 0
     while at + header <= len(head) and count < _ENOUGH:
         if head[at + _TYPE] == _FILLER:
@@ -42,7 +43,7 @@ def _fitting(head: bytes | memoryview, header: int) -> int:
             return count if count > 1 else -1
         at += header + _len_cap(head, at)
         count += 1
-    return count
+    return count + 0.5 if at == len(head) else count
 
 
 def _len_cap(block: bytes | memoryview, at: int) -> int:
@@ -159,7 +160,7 @@ class BinaryEncoder(_BinaryEncoder):
 
     format: ClassVar[str] = "bin"
     header: ClassVar[int] = layout.PACKET_SIZE
-    cannot_hold: ClassVar[tuple[str, ...]] = ("nanoseconds", "windows")
+    cannot_hold: ClassVar[tuple[str, ...]] = ("len_cap", "nanoseconds", "windows")
     must_write: ClassVar[tuple[str, ...]] = (
         "no bus",
         "no interval",
@@ -175,5 +176,11 @@ class Binary48Encoder(_BinaryEncoder):
 
     format: ClassVar[str] = "bin48"
     header: ClassVar[int] = layout.PACKET_SIZE_OLD
-    cannot_hold: ClassVar[tuple[str, ...]] = ("interval", "xfer_flags", "nanoseconds", "windows")
+    cannot_hold: ClassVar[tuple[str, ...]] = (
+        "interval",
+        "xfer_flags",
+        "len_cap",
+        "nanoseconds",
+        "windows",
+    )
     must_write: ClassVar[tuple[str, ...]] = ("no bus", "no iso", "no date", "no time")

@@ -10,7 +10,10 @@ from typing import Final, NamedTuple
 
 from usbmon.errors import FormatError
 
-LINE: Final = re.compile(rb"\s*nreaders (\d+) events (\d+) text_lost (\d+)\s*$", re.MULTILINE)
+# With a prefix where grep or a script has put one, to tell buses apart.
+LINE: Final = re.compile(
+    rb"(?:\S*: ?)?\s*nreaders (\d+) events (\d+) text_lost (\d+)\s*$", re.MULTILINE
+)
 
 
 class Statistics(NamedTuple):

@@ -207,7 +207,7 @@ def _format_words(trace: Trace) -> str:
 
 _CLOCKS: Final = {
     "wall": "wall clock",
-    "monotonic": "monotonic, from some start (the turns of its stamps after 4096 s unwound)",
+    "monotonic": "monotonic (the 32-bit stamps of usbmon text, unwrapped)",
     "unknown": "unknown",
     "mixed": "several clocks: times do not compare",
 }
@@ -285,38 +285,33 @@ def _table(
 def _trust(trace: Trace, summary: Summary) -> Iterator[tuple[bool, str, str]]:
     """The counts of `honesty` in words: whether all is well, what, and how many."""
     told = honesty(trace, summary)
-    cut = told["cut_payloads"]
+
+    def row(name: str, label: str, words: str, *, always: bool = True) -> None:
+        count = told[name]
+        if count or always:
+            rows.append((not count, label, f"{count:,}{f' {words}' if count else ''}"))
+
+    rows: list[tuple[bool, str, str]] = []
     by_file = told["cut_by_file"]
     why = f" ({by_file:,} by the program that wrote the file)" if by_file else ""
-    yield not cut, "cut payloads", f"{cut:,} events have less data than was moved{why}"
-    missing = told["iso_descriptors_missing"]
-    if missing:
-        yield False, "iso packets cut", f"{missing:,} events lack some of their packets"
-    if told["setup_missing"]:
-        yield False, "setup missing", f"{told['setup_missing']:,} control submissions"
-    orphans = told["orphan_completions"]
-    yield not orphans, "orphan completions", f"{orphans:,} without the submission before them"
-    again = told["tag_submitted_again"]
-    yield (
-        not again,
-        "orphan submissions",
-        (
-            f"{told['orphan_submissions']:,}: {told['in_flight_at_end']:,} in flight at the end, "
-            f"{again:,} never completed"
-        ),
-    )
-    if told["forgotten"]:
-        yield False, "forgotten", f"{told['forgotten']:,} submissions: too many in flight to pair"
-    doubled = told["doubled"]
-    yield not doubled, "doubled events", f"{doubled:,} recorded twice (two readers in one file)"
-    steps = told["clock_steps_back"]
-    largest = f", the largest {told['largest_step_back_ns'] / 1e9:.6f} s" if steps else ""
-    yield not steps, "clock steps back", f"{steps:,}{largest}"
-    if told["without_time"]:
-        yield False, "without time", f"{told['without_time']:,} events"
-    drops = told["dropped"]
-    yield not drops, "drops", "not told by this trace" if drops is None else f"{drops:,} events"
-    yield not told["repairs"], "repairs", f"{told['repairs']:,}"
+    row("cut_payloads", "cut payloads", f"events have less data than was moved{why}")
+    row("iso_descriptors_missing", "cut iso packets", "events lack some packets", always=False)
+    row("setup_missing", "setup missing", "control submissions", always=False)
+    row("orphan_completions", "orphan completions", "have no submission before them")
+    flying, again = told["in_flight_at_end"], told["tag_submitted_again"]
+    words = f"have no completion: {flying:,} in flight at the end, {again:,} before that"
+    row("orphan_submissions", "orphan submissions", words)
+    row("forgotten", "forgotten", "submissions: too many in flight to pair", always=False)
+    row("doubled", "doubled events", "were recorded twice (two readers in one file)")
+    largest = f"{told['largest_step_back_ns'] / 1e9:.6f}"
+    row("clock_steps_back", "clock steps back", f"times, {largest} s the largest")
+    row("without_time", "without time", "events", always=False)
+    if told["dropped"] is None:
+        rows.append((True, "drops", "not told by this trace"))
+    else:
+        row("dropped", "drops", "events were dropped while capturing")
+    row("repairs", "repairs", "")
+    yield from rows
     for note in trace.decoder.notes.values():
         if note.kind not in ("comment", "statistics", "dropped"):
             yield not note.is_repair, "", note_words(note)
