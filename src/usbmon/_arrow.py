@@ -27,7 +27,6 @@ _LETTERS: Final = ("type", "flag_setup", "flag_data")
 _NAMED: Final = {"xfer_type": layout.XFER_TYPES, "clock": layout.CLOCKS}
 _DERIVED: Final = ("data_at", "captured", "absent")
 _ISO_ONLY: Final = ("error_count", "numdesc")
-_WINDOWS: Final = ("usbd_status", "usbd_function")
 _DESCRIPTOR: Final = np.dtype([(f.name, "=" + f.code) for f in layout.DESCRIPTOR])
 _INTEGERS: Final = {
     "B": pa.uint8(),

@@ -165,7 +165,6 @@ class Events(Sequence[Event]):
 
         start = row["data_at"]
         data = start + layout.DESCRIPTOR_SIZE * row["ndesc"]
-        windows = row["usbd_function"] != 0
         return Event(
             id=row["id"],
             type=chr(row["type"]),
@@ -188,8 +187,8 @@ class Events(Sequence[Event]):
             ts=said("ts", row["ts"]),
             clock=layout.CLOCKS[row["clock"]],
             urb=row["urb"],
-            usbd_status=row["usbd_status"] if windows else None,
-            usbd_function=row["usbd_function"] if windows else None,
+            usbd_status=said("usbd_status", row["usbd_status"]),
+            usbd_function=said("usbd_function", row["usbd_function"]),
             interface=row["interface"],
             marks=tuple(m for bit, m in enumerate(layout.MARKS) if row["marks"] >> bit & 1),
             descriptors=tuple(
@@ -230,8 +229,6 @@ class Events(Sequence[Event]):
             return np.asarray((self.absent & bit == 0) & (self.xfer_type == layout.ISO_XFER))
         if name == "setup":
             return np.asarray(self.flag_setup == 0)
-        if name in ("usbd_status", "usbd_function"):
-            return np.asarray(self.usbd_function != 0)
         return np.asarray(self.absent & bit == 0)
 
     def payload(self, index: int) -> memoryview:

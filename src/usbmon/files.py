@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from usbmon.formats.base import Decoder, Encoder, Interface
 
-BLOCK: Final = 1 << 20
+BLOCK: Final = 1 << 19
 _PARALLEL_FROM: Final = 16 << 20
 _FOLLOW_SECONDS: Final = 0.1
 
@@ -168,13 +168,13 @@ class Trace:
             block = bytearray(start)
             yield memoryview(block), False
         while True:
-            buffer = bytearray(len(rest) + max(BLOCK, len(rest)))
+            buffer = self.decoder.buffers.take(len(rest) + max(BLOCK, len(rest)))
             buffer[: len(rest)] = rest
-            count = self._fill(memoryview(buffer)[len(rest) :])
+            count = self._fill(buffer[len(rest) :])
             while not count and self._follow:
                 time.sleep(_FOLLOW_SECONDS)
-                count = self._fill(memoryview(buffer)[len(rest) :])
-            yield memoryview(buffer)[: len(rest) + count], not count
+                count = self._fill(buffer[len(rest) :])
+            yield buffer[: len(rest) + count], not count
             if not count:
                 return
 
@@ -229,7 +229,7 @@ class Trace:
                     tail = (block, True)
                     break
                 used = cut(block, False)
-                ahead.append(pool.submit(scan, block[:used]))
+                ahead.append(pool.submit(scan, block[:used], decoder.buffers))
                 rest[:] = block[used:]
                 if len(ahead) > 2:
                     yield decoder.settle(ahead.popleft().result())

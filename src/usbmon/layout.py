@@ -106,6 +106,8 @@ ABSENT: Final = (
     "len_cap",
     "length",
     "ndesc",
+    "usbd_status",
+    "usbd_function",
 )
 ABSENT_BIT: Final = {name: 1 << bit for bit, name in enumerate(ABSENT)}
 

@@ -55,7 +55,7 @@ _GOLDEN = cython.declare(cython.ulonglong, 0x9E3779B97F4A7C15)
 _MASK64 = (1 << 64) - 1
 
 _SMALLEST = 1 << 10
-_LARGEST = 1 << 17
+_LARGEST = 1 << 18
 
 
 @cython.cfunc
@@ -105,7 +105,7 @@ def _stamp(
     counts: cython.longlong[::1],
     window: cython.longlong,
 ) -> int:
-    """Number rows from `start` on until all are done or the table is three quarters full.
+    """Number rows from `start` on until all are done or the table is half full.
 
     `counts` are those of `COUNTS`. Returns where it stopped.
 
@@ -116,7 +116,7 @@ def _stamp(
     suspected.
     """
     mask: cython.ulonglong = len(entries) // 8 - 1
-    room: cython.longlong = (len(entries) // 8) // 4 * 3
+    room: cython.longlong = len(entries) // 16
     number: cython.longlong = counts[0]
     used: cython.longlong = counts[1]
     flying: cython.longlong = counts[2]
@@ -177,11 +177,11 @@ def _stamp(
                 likeness ^= _mix(u64[n * _W64 + _SETUP])
                 if (
                     state != 0
+                    and (state & _FLYING or ts < times[e + 6])
                     and confirmed >= refuted
                     and table[e + 1] == place
                     and table[e + 5] == likeness
                     and _near(times[e + 4], ts, window)
-                    and (state & _FLYING or ts < times[e + 6])
                 ):
                     doubled += 1
                     table[e + 3] = state | _SUSPECT
@@ -271,7 +271,7 @@ class Pairing:
     `doubled`: events seen a second time (two readers in one file). `orphan_completions`: without a
     submission before them. `lost_completions`: submissions whose tag was submitted again first.
     `in_flight`: submissions not completed so far. `forgotten`: submissions given up because more
-    than the table holds (some 98,000) were in flight; such a trace is not of a kernel.
+    than the table holds (some 130,000) were in flight; such a trace is not of a kernel.
     """
 
     def __init__(self, window: int = 20_000_000) -> None:
@@ -294,7 +294,7 @@ class Pairing:
     def _make_room(self) -> None:
         size = len(self._table) // 8
         oldest = 0
-        if self.in_flight > size // 2:
+        if self.in_flight > size // 4:
             if size < _LARGEST:
                 size *= 2
             else:

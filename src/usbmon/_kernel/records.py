@@ -52,6 +52,7 @@ _CLOCK = cython.declare(cython.Py_ssize_t, _AT["clock"])
 _NO_TS = cython.declare(cython.int, _A["ts"])
 _NO_LENGTH = cython.declare(cython.int, _A["length"])
 _NO_LEN_CAP = cython.declare(cython.int, _A["len_cap"])
+_LINUX = cython.declare(cython.int, _A["usbd_status"] | _A["usbd_function"])
 _OLD_HEADER = cython.declare(cython.int, _A["interval"] | _A["start_frame"] | _A["xfer_flags"])
 _USBPCAP = cython.declare(cython.int, _A["interval"] | _A["xfer_flags"] | _A["len_cap"])
 _WALL = cython.declare(cython.int, _layout.WALL)
@@ -177,6 +178,30 @@ def _plausible(p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssiz
     return (flag == 0 or flag > 32) and flag < 127 and p[at + 15] < 127
 
 
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _begin(
+    u64: cython.pointer[cython.ulonglong],
+    u32: cython.pointer[cython.uint],
+    n: cython.Py_ssize_t,
+    ts: cython.longlong,
+    at: cython.Py_ssize_t,
+    size: cython.longlong,
+) -> cython.void:
+    """Begin a row with a record's time and place; of our fields, all others become 0."""
+    k: cython.Py_ssize_t
+    for k in range(8, _W64):
+        u64[n * _W64 + k] = 0
+    if cython.compiled:
+        u64[n * _W64 + _TS] = cython.cast(cython.ulonglong, ts)
+    else:
+        u64[n * _W64 + _TS] = ts & 0xFFFFFFFFFFFFFFFF
+    u64[n * _W64 + _DATA_AT] = at
+    u32[n * _W32 + _CAPTURED] = size
+
+
 def plausible(text: cython.const[cython.uchar][::1], at: cython.Py_ssize_t) -> bool:
     """Whether the 48 bytes at `at` can be the head of an event of the binary API."""
     p: cython.pointer[cython.const[cython.uchar]]
@@ -230,8 +255,7 @@ def walk_raw(
                 payload = alloc
             if at + header + payload > end:
                 break
-            u64[n * _W64 + _DATA_AT] = at
-            u32[n * _W32 + _CAPTURED] = header + payload
+            _begin(u64, u32, n, 0, at, header + payload)
             at += header + payload
             n += 1
     return n, at, fillers, bool(lost)
@@ -252,16 +276,17 @@ def walk_pcap(
     n: cython.Py_ssize_t = 0
     lost: cython.bint = False
     size: cython.longlong
+    ts: cython.longlong
     p: cython.pointer[cython.const[cython.uchar]]
     u32: cython.pointer[cython.uint]
-    r64: cython.pointer[cython.longlong]
+    u64: cython.pointer[cython.ulonglong]
     if cython.compiled:
         p = cython.address(text[0])
         u32 = cython.cast(cython.pointer[cython.uint], cython.address(rows[0]))
-        r64 = cython.cast(cython.pointer[cython.longlong], u32)
+        u64 = cython.cast(cython.pointer[cython.ulonglong], u32)
     else:
         p = text
-        u32, r64 = memoryview(rows).cast("I"), memoryview(rows).cast("q")
+        u32, u64 = memoryview(rows).cast("I"), memoryview(rows).cast("Q")
     with cython.nogil:
         while n < limit and at + 16 <= end:
             size = _load32(p, at + 8, big)
@@ -270,11 +295,9 @@ def walk_pcap(
                 break
             if at + 16 + size > end:
                 break
-            r64[n * _W64 + _TS] = _load32(p, at, big) * _BILLION + _load32(p, at + 4, big) * (
-                1 if nano else 1000
-            )
-            r64[n * _W64 + _DATA_AT] = at + 16
-            u32[n * _W32 + _CAPTURED] = size
+            ts = _load32(p, at, big) * _BILLION
+            ts += _load32(p, at + 4, big) * (1 if nano else 1000)
+            _begin(u64, u32, n, ts, at + 16, size)
             at += 16 + size
             n += 1
     return n, at, bool(lost)
@@ -308,15 +331,15 @@ def walk_pcapng(
     p: cython.pointer[cython.const[cython.uchar]]
     r16: cython.pointer[cython.ushort]
     u32: cython.pointer[cython.uint]
-    r64: cython.pointer[cython.longlong]
+    u64: cython.pointer[cython.ulonglong]
     if cython.compiled:
         p = cython.address(text[0])
         u32 = cython.cast(cython.pointer[cython.uint], cython.address(rows[0]))
         r16 = cython.cast(cython.pointer[cython.ushort], u32)
-        r64 = cython.cast(cython.pointer[cython.longlong], u32)
+        u64 = cython.cast(cython.pointer[cython.ulonglong], u32)
     else:
         p = text
-        u32, r64 = memoryview(rows).cast("I"), memoryview(rows).cast("q")
+        u32, u64 = memoryview(rows).cast("I"), memoryview(rows).cast("Q")
         r16 = memoryview(rows).cast("H")
     with cython.nogil:
         while n < limit and at + 32 <= end:
@@ -337,9 +360,7 @@ def walk_pcapng(
                     low = _binary_time(high, low, interfaces[i + 3])
                 else:
                     low = _decimal_time(high, low, interfaces[i + 1], interfaces[i + 2])
-                r64[n * _W64 + _TS] = low + interfaces[i + 4] * _BILLION
-                r64[n * _W64 + _DATA_AT] = at + 28
-                u32[n * _W32 + _CAPTURED] = size
+                _begin(u64, u32, n, low + interfaces[i + 4] * _BILLION, at + 28, size)
                 r16[n * _W16 + _INTERFACE] = (base + number) & 0xFFFF
                 n += 1
             at += total
@@ -399,8 +420,9 @@ def unpack(
     `swap`: the capture is of the other byte order (its descriptors are turned in `text`). With
     `own_time` the time is the record's own. `errnos`: USBD_STATUS and errno in turn. `spare`: from
     where on `text` is free for payloads of USBPcap's isochronous records, which need to be built
-    anew (it takes less than twice the bytes of the records). A record too short for its header is
-    left out. Returns how many rows there are then, and how many were left out.
+    anew (it takes less than twice the bytes of the records). A record too short for its header, or of
+    no type that there is, is left out. Returns how many rows there are then, and how many were left
+    out.
     """
     n: cython.Py_ssize_t
     k: cython.Py_ssize_t
@@ -421,6 +443,7 @@ def unpack(
     r32: cython.pointer[cython.int]
     u32: cython.pointer[cython.uint]
     r64: cython.pointer[cython.longlong]
+    u64: cython.pointer[cython.ulonglong]
     if count < 1:
         return 0, 0
     if cython.compiled:
@@ -431,11 +454,13 @@ def unpack(
         r32 = cython.cast(cython.pointer[cython.int], r8)
         u32 = cython.cast(cython.pointer[cython.uint], r8)
         r64 = cython.cast(cython.pointer[cython.longlong], r8)
+        u64 = cython.cast(cython.pointer[cython.ulonglong], r8)
     else:
         swapped = _SWAPPED
         p = text
         r8 = memoryview(rows)
-        r16, r32, u32, r64 = r8.cast("H"), r8.cast("i"), r8.cast("I"), r8.cast("q")
+        r16, r32, u32 = r8.cast("H"), r8.cast("i"), r8.cast("I")
+        r64, u64 = r8.cast("q"), r8.cast("Q")
     with cython.nogil:
         for n in range(count):
             number = r16[n * _W16 + _INTERFACE]
@@ -444,21 +469,23 @@ def unpack(
             size = u32[n * _W32 + _CAPTURED]
             ts = r64[n * _W64 + _TS]
             if m < n:
-                for k in range(_W64):
-                    r64[m * _W64 + k] = 0
+                _begin(u64, u32, m, ts, at, size)
                 r16[m * _W16 + _INTERFACE] = number
-                r64[m * _W64 + _TS] = ts
             if header == 249:
                 taken, spare = _usbpcap(p, at, size, spare, r8, r16, r32, u32, r64, m, errnos)
                 m += taken
                 continue
-            if size < header:
+            if size < header or p[at + 9] > 3:
+                continue
+            if p[at + 8] != 83 and p[at + 8] != 67 and p[at + 8] != 69:
                 continue
             for k in range(48):
                 r8[m * _W8 + k] = p[at + k]
             if header == 64:
                 for k in range(48, 64):
                     r8[m * _W8 + k] = p[at + k]
+            else:
+                u64[m * _W64 + 6] = u64[m * _W64 + 7] = 0
             if swap:
                 _swap_packet(r8, m * _W8, header, swapped, field_count)
             size -= header
@@ -470,8 +497,9 @@ def unpack(
                 r64[m * _W64 + _TS] = (
                     r64[m * _W64 + _TS_SEC] * _BILLION + r32[m * _W32 + _TS_USEC] * 1000
                 )
+            r16[m * _W16 + _ABSENT] = _LINUX
             if header == 48:
-                r16[m * _W16 + _ABSENT] = _OLD_HEADER
+                r16[m * _W16 + _ABSENT] = _LINUX | _OLD_HEADER
                 if r8[m * _W8 + _XFER] == 0 and r8[m * _W8 + _TYPE] != 69:
                     ndesc = r32[m * _W32 + _NUMDESC]
                     u32[m * _W32 + _NDESC] = 0 if ndesc < 0 else (128 if ndesc > 128 else ndesc)
@@ -538,6 +566,8 @@ def _usbpcap(
     if length > _LARGEST:
         return 0, spare
     for k in range(8):
+        r64[n * _W64 + k] = 0
+    for k in range(8):
         r8[n * _W8 + (k if _LITTLE else 7 - k)] = p[at + 2 + k]
     r8[n * _W8 + _TYPE] = 67 if back else 83
     r8[n * _W8 + _XFER] = xfer
@@ -585,10 +615,12 @@ def _usbpcap(
     u32[n * _W32 + _LEN_CAP] = size
     r64[n * _W64 + _DATA_AT] = data
     u32[n * _W32 + _CAPTURED] = size
-    if not back and r8[n * _W8 + _EPNUM] & 0x80:
-        r8[n * _W8 + _FLAG_DATA] = 60
-    elif back and not r8[n * _W8 + _EPNUM] & 0x80:
-        r8[n * _W8 + _FLAG_DATA] = 62
+    # USBPcap before 1.5 tells the data of a control output in a record of the way back.
+    if size == 16 * u32[n * _W32 + _NDESC]:
+        if not back and r8[n * _W8 + _EPNUM] & 0x80:
+            r8[n * _W8 + _FLAG_DATA] = 60
+        elif back and not r8[n * _W8 + _EPNUM] & 0x80:
+            r8[n * _W8 + _FLAG_DATA] = 62
     return 1, spare
 
 

@@ -35,7 +35,6 @@ _DATA_AT = cython.declare(cython.Py_ssize_t, _AT["data_at"] // 8)
 _CAPTURED = cython.declare(cython.Py_ssize_t, _AT["captured"] // 4)
 _ABSENT = cython.declare(cython.Py_ssize_t, _AT["absent"] // 2)
 _XFER_FLAGS = cython.declare(cython.Py_ssize_t, _AT["xfer_flags"] // 4)
-_USBD_FUNCTION = cython.declare(cython.Py_ssize_t, _AT["usbd_function"] // 2)
 _CLOCK = cython.declare(cython.Py_ssize_t, _AT["clock"])
 _MARKS = cython.declare(cython.Py_ssize_t, _AT["marks"])
 _DOUBLED = cython.declare(cython.int, _layout.DOUBLED)
@@ -46,6 +45,7 @@ _NO_XFER_FLAGS = cython.declare(cython.int, _A["xfer_flags"])
 _NO_TS = cython.declare(cython.int, _A["ts"])
 _NO_NUMDESC = cython.declare(cython.int, _A["numdesc"])
 _NO_LEN_CAP = cython.declare(cython.int, _A["len_cap"])
+_NO_USBD = cython.declare(cython.int, _A["usbd_function"])
 _I32_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
 _TWO32 = cython.declare(cython.longlong, 1 << 32)
 _HASH = cython.declare(cython.longlong, 0x9E3779B1)
@@ -130,19 +130,22 @@ def tally(
     first: cython.longlong = totals[1]
     last: cython.longlong = totals[2]
     events: cython.longlong = totals[0]
+    setup_missing: cython.longlong = totals[9]
     captured_all: cython.longlong = totals[10]
+    clocks: cython.longlong = totals[11]
     n: cython.Py_ssize_t
     k: cython.Py_ssize_t
     at: cython.Py_ssize_t
     e: cython.Py_ssize_t = 0
     slot: cython.Py_ssize_t
     key: cython.longlong
-    last_key: cython.longlong = 0
     ts: cython.longlong
     event: cython.int
     absent: cython.int
     status: cython.int
     is_in: cython.bint
+    is_over: cython.int
+    flag: cython.int
     length: cython.longlong
     captured: cython.longlong
     expected: cython.longlong
@@ -188,7 +191,7 @@ def tally(
                     last = ts
                 previous = ts
             events += 1
-            totals[11] |= 1 << r8[n * _W8 + _CLOCK]
+            clocks |= 1 << r8[n * _W8 + _CLOCK]
             event = r8[n * _W8 + _TYPE]
             is_in = r8[n * _W8 + _EPNUM] & 0x80 != 0
             status = r32[n * _W32 + _STATUS]
@@ -202,19 +205,16 @@ def tally(
             key = (key << 8) | r8[n * _W8 + _DEVNUM]
             key = (key << 8) | r8[n * _W8 + _EPNUM]
             key = (key << 8) | (r8[n * _W8 + _XFER] + 1)
-            if key != last_key:
-                slot = ((key * _HASH) >> 15) & mask
-                while endpoints[slot * 10] != 0 and endpoints[slot * 10] != key:
-                    slot = (slot + 1) & mask
-                e = slot * 10
-                last_key = key
-                if endpoints[e] == 0:
-                    if listed >= room:
-                        totals[_UNLISTED] += 1
-                        last_key = 0
-                        continue
-                    listed += 1
-                    endpoints[e] = key
+            slot = ((key * _HASH) >> 15) & mask
+            while endpoints[slot * 10] != key and endpoints[slot * 10] != 0:
+                slot = (slot + 1) & mask
+            e = slot * 10
+            if endpoints[e] == 0:
+                if listed >= room:
+                    totals[_UNLISTED] += 1
+                    continue
+                listed += 1
+                endpoints[e] = key
 
             moved = length
             expected = length
@@ -238,35 +238,37 @@ def tally(
                     if missing or not is_in or event != 67:
                         expected = length
                 if missing:
-                    # The host controller's own sum of the packets.
-                    moved = length
                     totals[7] += 1
                     endpoints[e + 8] += 1
-            if r8[n * _W8 + _FLAG_SETUP] != 0 and r8[n * _W8 + _FLAG_SETUP] != 45:
-                totals[9] += 1
-            if r8[n * _W8 + _FLAG_DATA] == 0 and captured - 16 * ndesc < expected:
+                if missing or event != 67:
+                    # Of a completion, the host controller's own sum of the packets.
+                    moved = length
+
+            # From here on conditions are numbers: branches that go now this way, now that cost
+            # more than all the rest.
+            flag = r8[n * _W8 + _FLAG_SETUP]
+            setup_missing += (flag != 0) & (flag != 45)
+            if (r8[n * _W8 + _FLAG_DATA] == 0) & (captured - 16 * ndesc < expected):
                 totals[5] += 1
                 endpoints[e + 7] += 1
                 if not absent & _NO_LEN_CAP and captured < u32[n * _W32 + _LEN_CAP]:
                     totals[6] += 1
-
             if r8[n * _W8 + _MARKS] & _DOUBLED:
                 endpoints[e + 9] += 1
-            if event == 83:
-                endpoints[e + 1] += 1
-                if length > 0 and not r8[n * _W8 + _MARKS] & _DOUBLED:
-                    endpoints[e + 4] += length
-            else:
-                endpoints[e + (2 if event == 67 else 3)] += 1
-                if event == 67 and moved > 0 and not r8[n * _W8 + _MARKS] & _DOUBLED:
-                    endpoints[e + 5] += moved
-                statuses[_status_place(status)] += 1
-                if status != 0:
-                    endpoints[e + 6] += 1
+                moved = 0
+            if (event == 69) | (moved < 0):
+                moved = 0
+            is_over = event != 83
+            endpoints[e + 1 + is_over + (event == 69)] += 1
+            endpoints[e + 4 + is_over] += moved
+            endpoints[e + 6] += is_over & (status != 0)
+            statuses[_status_place(status)] += is_over
     totals[0] = events
     totals[1] = first
     totals[2] = last
+    totals[9] = setup_missing
     totals[10] = captured_all
+    totals[11] = clocks
     totals[12] = previous
     totals[13] = listed
 
@@ -301,9 +303,10 @@ CENSUS = {
     "no interval": "interval and start frame",
     "no iso": "isochronous counts and descriptors",
     "no xfer_flags": "transfer flags",
-    "no date": "date (the clock of the trace is not the wall clock)",
+    "no date": "date (times count from 1970: the clock of the trace is not the wall clock)",
     "no time": "time of E events",
     "len_cap": "length that the kernel captured, where fewer bytes are in the trace",
+    "no iso interval": "interval and start frame of isochronous URBs",
 }
 
 
@@ -348,6 +351,8 @@ def census(
                 counts[3 if not absent & _NO_INTERVAL else 10] += 1
                 if xfer == 0:
                     counts[4 if not absent & _NO_NUMDESC else 11] += 1
+                    if absent & _NO_INTERVAL and not absent & _NO_NUMDESC:
+                        counts[16] += 1
             if absent & _NO_XFER_FLAGS:
                 counts[12] += 1
             elif u32[n * _W32 + _XFER_FLAGS] != 0:
@@ -355,7 +360,7 @@ def census(
             counts[6 if r8[n * _W8 + _CLOCK] == _WALL else 13] += 1
             if r64[n * _W64 + _TS] % 1000 != 0:
                 counts[7] += 1
-            if r16[n * _W16 + _USBD_FUNCTION] != 0:
+            if not absent & _NO_USBD:
                 counts[8] += 1
             if absent & _NO_TS:
                 counts[14] += 1

@@ -43,6 +43,7 @@ _ABSENT = cython.declare(cython.Py_ssize_t, _AT["absent"] // 2)
 _CLOCK = cython.declare(cython.Py_ssize_t, _AT["clock"])
 
 _NO_INTERVAL = cython.declare(cython.int, _A["interval"])
+_NO_NUMDESC = cython.declare(cython.int, _A["numdesc"])
 _NO_TS = cython.declare(cython.int, _A["ts"])
 _WALL = cython.declare(cython.int, _layout.WALL)
 _I32_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
@@ -309,12 +310,13 @@ def print_text(
                 at = _setup(o, at, digits, r8, row)
             else:
                 at = _signed(o, at, 32, r32[n * _W32 + _STATUS])
-                # An interval that the trace did not have is not made up.
+                # An interval that the trace did not have is not made up, unless descriptors, which
+                # stand behind it, would go with it.
                 if (
                     not old
                     and event != 69
                     and xfer < 2
-                    and not r16[n * _W16 + _ABSENT] & _NO_INTERVAL
+                    and not r16[n * _W16 + _ABSENT] & (_NO_NUMDESC if xfer == 0 else _NO_INTERVAL)
                 ):
                     at = _signed(o, at, 58, r32[n * _W32 + _INTERVAL])
                     if xfer == 0:

@@ -51,7 +51,9 @@ _NO_ISO = cython.declare(
     cython.int, _A["interval"] | _A["start_frame"] | _A["error_count"] | _A["numdesc"] | _A["ndesc"]
 )
 _NO_TS = cython.declare(cython.int, _A["ts"])
-_NEVER = cython.declare(cython.int, _A["xfer_flags"] | _A["len_cap"])
+_NEVER = cython.declare(
+    cython.int, _A["xfer_flags"] | _A["len_cap"] | _A["usbd_status"] | _A["usbd_function"]
+)
 _LITTLE = cython.declare(cython.bint, sys.byteorder == "little")
 _I32_MIN = cython.declare(cython.longlong, -0x80000000)
 _I32_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
@@ -384,7 +386,7 @@ def _words(
 @cython.nogil
 @cython.exceptval(check=False)
 def _clear(r64: cython.pointer[cython.longlong], n: cython.Py_ssize_t) -> cython.void:
-    """Take back what a line left in its row before it turned out to be no event."""
+    """Begin a row: what was there before, or a line left that turned out to be no event, goes."""
     k: cython.Py_ssize_t
     for k in range(_W64):
         r64[n * _W64 + k] = 0
@@ -399,9 +401,9 @@ def scan(
 ) -> tuple[int, int, int, int]:
     """Scan the lines of `text` from `start` until the text ends or one of the outputs is full.
 
-    `text` ends with a newline; `rows` and `arena` come zeroed. Returns how many rows were filled,
-    where in `text` the scan ended, how much of `arena` is used, and how many lines were set aside
-    in `bad_lines` (`BAD_LINE` words each).
+    `text` ends with a newline; `rows` and `arena` may hold anything. Returns how many rows were
+    filled, where in `text` the scan ended, how much of `arena` is used, and how many lines were set
+    aside in `bad_lines` (`BAD_LINE` words each).
     """
     end: cython.Py_ssize_t = len(text)
     row_limit: cython.Py_ssize_t = len(rows) // _W8
@@ -458,6 +460,7 @@ def scan(
             length = 0
             event = 0
             stamp = 0
+            _clear(r64, n)
             u64[n * _W64 + _ID], at = _tag(p, nibbles, line)
             if at >= 0:
                 if p[at] == 32:
@@ -528,7 +531,6 @@ def scan(
                 bad_lines[bads * 3 + 1] = line
                 bad_lines[bads * 3 + 2] = at + 1
                 bads += 1
-                _clear(r64, n)
             else:
                 r64[n * _W64 + _TS_SEC] = stamp // 1000000
                 r32[n * _W32 + _TS_USEC] = stamp % 1000000
@@ -540,8 +542,6 @@ def scan(
             line = at + 1
         else:
             keep = used
-        if n < row_limit:
-            _clear(r64, n)
     return n, line, keep, bads
 
 

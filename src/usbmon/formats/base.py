@@ -12,9 +12,9 @@ record and says how much of it it used; all buffering is done here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from usbmon import layout
 from usbmon._kernel import pairs, tally
 from usbmon.errors import FormatError
 from usbmon.events import Events
@@ -47,6 +47,7 @@ NOTES: Final[dict[str, tuple[bool, str]]] = {
 }
 
 _PLACES_KEPT: Final = 5
+_BUFFERS_KEPT: Final = 24
 _COMMENT_LIMIT: Final = 200
 
 
@@ -139,6 +140,7 @@ class Decoder(ABC):
         self.pairing = pairs.Pairing()
         self.interfaces: list[Interface] = []
         self.position = 0
+        self.buffers = Buffers()
         self._rest = b""
 
     @property
@@ -236,6 +238,35 @@ class Encoder(ABC):
         return {tally.CENSUS[name]: n for name, n in counts if name in names and n}
 
 
-def new_rows(count: int) -> bytearray:
-    """A zeroed buffer for so many rows."""
-    return bytearray(count * layout.ROW_SIZE)
+class Buffers:
+    """Large buffers that are used again when no `Events`, nor anything else, look into them: fresh
+    pages from the system cost more than what is done in them.
+
+    Whether something looks is told by Python itself: a bytearray refuses to be resized then.
+    """
+
+    def __init__(self) -> None:
+        self._known: deque[bytearray] = deque(maxlen=_BUFFERS_KEPT)
+
+    def take(self, size: int) -> memoryview:
+        """A buffer of so many bytes, whatever they hold; any thread may ask."""
+        for _ in range(len(self._known)):
+            buffer = self._known.popleft()  # now no other thread can get it
+            if size <= len(buffer) <= 2 * size and _is_free(buffer):
+                view = memoryview(buffer)[:size]
+                self._known.append(buffer)
+                return view
+            self._known.append(buffer)
+        buffer = bytearray(size)
+        view = memoryview(buffer)
+        self._known.append(buffer)
+        return view
+
+
+def _is_free(buffer: bytearray) -> bool:
+    try:
+        buffer.append(0)
+    except BufferError:
+        return False
+    buffer.pop()
+    return True

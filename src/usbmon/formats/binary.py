@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 from usbmon import layout
 from usbmon._kernel import records
 from usbmon.events import Events
-from usbmon.formats.base import Decoder, Encoder, new_rows
+from usbmon.formats.base import Decoder, Encoder
 
 _HEADERS: Final = (layout.PACKET_SIZE, layout.PACKET_SIZE_OLD)
 _NO_LIMIT: Final = records.LARGEST_RECORD
@@ -75,7 +75,8 @@ class BinaryDecoder(Decoder):
                 raise self.fail("no records of the binary API (neither 48- nor 64-byte headers)")
         if not self.header:
             return Events.empty(), 0
-        rows = new_rows(len(block) // self.header + 1)
+        most = (len(block) // self.header + 1) * layout.ROW_SIZE
+        rows = self.buffers.take(most)
         count, end, fillers, lost = self._walk(block, rows)
         unfinished = final and end < len(block)
         if (
@@ -85,7 +86,7 @@ class BinaryDecoder(Decoder):
             and self._find_alloc(block, rows, count, end, lost)
         ):
             # What was walked over before may have been cut too, and a record in it missed.
-            rows = new_rows(len(block) // self.header + 1)
+            rows = self.buffers.take(most)
             count, end, fillers, lost = self._walk(block, rows)
             unfinished = final and end < len(block)
         if lost and not count:
@@ -102,16 +103,16 @@ class BinaryDecoder(Decoder):
         table = memoryview(bytearray(8 * records.INTERFACE_WORDS)).cast("q")
         table[0] = self.header
         count, _ = records.unpack(block, rows, count, table, 0, False, True, table[:0], len(block))
-        view = memoryview(rows)[: count * layout.ROW_SIZE]
+        view = rows[: count * layout.ROW_SIZE]
         self.pairing.number(view, count)
         return Events(view, block), end
 
-    def _walk(self, block: memoryview, rows: bytearray) -> tuple[int, int, int, bool]:
+    def _walk(self, block: memoryview, rows: memoryview) -> tuple[int, int, int, bool]:
         limit = _NO_LIMIT if self.alloc is None else self.alloc
         return records.walk_raw(block, 0, rows, self.header, limit)
 
     def _find_alloc(
-        self, block: memoryview, rows: bytearray, count: int, end: int, lost: bool
+        self, block: memoryview, rows: memoryview, count: int, end: int, lost: bool
     ) -> bool:
         """Whether the record before bytes that are none, or one that the stream ends in, was cut by
         GETX: then a length at which it was is where the walk goes on from there."""
@@ -125,7 +126,9 @@ class BinaryDecoder(Decoder):
         for alloc in range(min(_len_cap(block, start), len(block) - data)):
             if records.plausible(block, data + alloc):
                 self.alloc = alloc
-                _, after, _, again = self._walk(block[start:], new_rows(4))
+                _, after, _, again = self._walk(
+                    block[start:], self.buffers.take(4 * layout.ROW_SIZE)
+                )
                 if not again and after > self.header + alloc:
                     return True
         self.alloc = None

@@ -8,12 +8,14 @@ end are known. Not here: the grammar; a line is good when the scanner says so.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from usbmon import layout
 from usbmon._kernel import textprint, textscan
-from usbmon.formats.base import Notes, new_rows
 from usbmon.formats.stat import LINE as STATISTICS
+
+if TYPE_CHECKING:
+    from usbmon.formats.base import Notes
 
 # The first words of an event, wherever they stand in a line.
 HEAD: Final = re.compile(rb"(\S+)[ \t]+(\d{1,10})[ \t]+([SCE])[ \t]+([CZIB][io]:\d+:\d+)")
@@ -61,7 +63,7 @@ class _State:
 
 def _judge(line: bytes) -> int:
     text = memoryview(line + b"\n")
-    rows = new_rows(1)
+    rows = bytearray(layout.ROW_SIZE)
     bad = memoryview(bytearray(24)).cast("q")
     n, _, _, _ = textscan.scan(text, 0, rows, bytearray(len(text) + 128), bad)
     if not n:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from usbmon import layout
 from usbmon._kernel import records
 from usbmon.events import Events
-from usbmon.formats.base import Decoder, Encoder, Interface, new_rows
+from usbmon.formats.base import Decoder, Encoder, Interface
 from usbmon.formats.binary import packed_size
 from usbmon.usb.errno import USBD_ERRNO
 
@@ -73,7 +73,8 @@ class PcapDecoder(Decoder):
                 return Events.empty(), 0
             self._read_header(block)
             at = _FILE_HEADER
-        rows = new_rows((len(block) - at) // (16 + layout.PACKET_SIZE_OLD) + 1)
+        most = (len(block) - at) // (16 + layout.PACKET_SIZE_OLD) + 1
+        rows = self.buffers.take(most * layout.ROW_SIZE)
         big = self._order == ">"
         count, end, lost = records.walk_pcap(block, at, rows, big, self._nano)
         if lost and count == 0:
@@ -91,7 +92,7 @@ class PcapDecoder(Decoder):
             end = len(block)
         return self._events(block, rows, count, end), end
 
-    def _events(self, block: memoryview, rows: bytearray, count: int, end: int) -> Events:
+    def _events(self, block: memoryview, rows: memoryview, count: int, end: int) -> Events:
         self.interfaces[0].packets += count
         if not self._table[0]:
             if count:
@@ -105,7 +106,7 @@ class PcapDecoder(Decoder):
         )
         if short:
             self.notes.add("short record", count=short)
-        view = memoryview(rows)[: count * layout.ROW_SIZE]
+        view = rows[: count * layout.ROW_SIZE]
         self.pairing.number(view, count)
         return Events(view, block)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from usbmon import layout
 from usbmon._kernel import records
 from usbmon.events import Events
-from usbmon.formats.base import Decoder, Encoder, Interface, new_rows
+from usbmon.formats.base import Decoder, Encoder, Interface
 from usbmon.formats.binary import packed_size
 from usbmon.formats.pcap import ERRNOS, LINK_TYPES, is_foreign, room_for
 
@@ -82,7 +82,8 @@ class PcapngDecoder(Decoder):
             return at
         if int.from_bytes(block[at : at + 4], "big" if self._order == ">" else "little") != _PACKET:
             return at
-        rows = new_rows((len(block) - at) // (32 + layout.PACKET_SIZE_OLD) + 1)
+        most = (len(block) - at) // (32 + layout.PACKET_SIZE_OLD) + 1
+        rows = self.buffers.take(most * layout.ROW_SIZE)
         big = self._order == ">"
         count, end = records.walk_pcapng(block, at, rows, big, self._table, self._base)
         if end > at:
@@ -90,7 +91,7 @@ class PcapngDecoder(Decoder):
         return end
 
     def _unpack(
-        self, block: memoryview, end: int, rows: bytearray, count: int, batches: list[Events]
+        self, block: memoryview, end: int, rows: memoryview, count: int, batches: list[Events]
     ) -> None:
         for number, interface in enumerate(self.interfaces[self._base :]):
             interface.packets = self._table[number * records.INTERFACE_WORDS + 5]
@@ -110,7 +111,7 @@ class PcapngDecoder(Decoder):
         if short:
             self.notes.add("short record", count=short)
         if count:
-            view = memoryview(rows)[: count * layout.ROW_SIZE]
+            view = rows[: count * layout.ROW_SIZE]
             self.pairing.number(view, count)
             batches.append(Events(view, arena))
 
@@ -244,7 +245,7 @@ class PcapngDecoder(Decoder):
             struct.pack(self._order + "7I", _PACKET, total, number, high, low, size, size)
         )
         packet += bytes(body[start : start + size]) + bytes(total - 28 - size)
-        rows = new_rows(1)
+        rows = memoryview(bytearray(layout.ROW_SIZE))
         view = memoryview(packet)
         count, end = records.walk_pcapng(view, 0, rows, self._order == ">", self._table, self._base)
         if kind == _SIMPLE_PACKET and count:

@@ -14,7 +14,7 @@ from typing import ClassVar, Final, NamedTuple
 from usbmon import layout
 from usbmon._kernel import textprint, textscan
 from usbmon.events import Events
-from usbmon.formats.base import Decoder, Encoder, new_rows
+from usbmon.formats.base import Buffers, Decoder, Encoder
 from usbmon.formats.mend import Mended, Mender, is_short
 
 _ROW: Final = layout.ROW_SIZE
@@ -30,9 +30,9 @@ _TAIL: Final = 1024
 class _Piece(NamedTuple):
     """A run of rows from one block, and the lines set aside in it: rows before, start, end."""
 
-    rows: bytearray
+    rows: memoryview
     number: int
-    arena: bytearray
+    arena: memoryview
     bad: list[tuple[int, int, int]]
 
 
@@ -43,13 +43,13 @@ class Scanned(NamedTuple):
     pieces: list[_Piece]
 
 
-def scan(block: bytes | bytearray | memoryview) -> Scanned:
+def scan(block: bytes | bytearray | memoryview, buffers: Buffers) -> Scanned:
     """Scan whole lines (the block ends with a newline); other threads may run meanwhile."""
     pieces = []
     at = 0
     while at < len(block):
-        rows = new_rows((len(block) - at) // _BYTES_A_LINE + 16)
-        arena = bytearray((len(block) - at) // 2 + 256)
+        rows = buffers.take(((len(block) - at) // _BYTES_A_LINE + 16) * _ROW)
+        arena = buffers.take((len(block) - at) // 2 + 256)
         bad = memoryview(bytearray(_BAD_LINES * 8 * textscan.BAD_LINE)).cast("q")
         count, at, _, bads = textscan.scan(block, at, rows, arena, bad)
         words = bad[: bads * textscan.BAD_LINE].tolist()
@@ -81,7 +81,7 @@ class TextDecoder(Decoder):
         used = cut(block, final)
         text = block[:used] if used <= len(block) else memoryview(bytes(block) + b"\n")
         unfinished = final and used > len(block)
-        return self.settle(scan(text), final, unfinished), min(used, len(block))
+        return self.settle(scan(text, self.buffers), final, unfinished), min(used, len(block))
 
     def settle(self, scanned: Scanned, final: bool = False, unfinished: bool = False) -> Events:
         """The events of a scanned block, which follows the one settled before.
@@ -101,24 +101,22 @@ class TextDecoder(Decoder):
 
     def _may_go_on(self, piece: _Piece) -> bool:
         last = (piece.number - 1) * _ROW
-        return piece.number > 0 and is_short(memoryview(piece.rows)[last : last + _ROW])
+        return piece.number > 0 and is_short(piece.rows[last : last + _ROW])
 
-    def _take(
-        self, rows: bytearray | memoryview, count: int, arena: bytearray, batches: list[Events]
-    ) -> None:
+    def _take(self, rows: memoryview, count: int, arena: memoryview, batches: list[Events]) -> None:
         """Make a batch of scanned rows: their times and numbers."""
         if not count:
             return
-        view = memoryview(rows)[: count * _ROW]
+        view = rows[: count * _ROW]
         textscan.unwrap(view, count, self._unwrap)
         self.pairing.number(view, count)
         has_bus = not view[_ABSENT] & layout.ABSENT_BIT["busnum"]
         self._formats.add("u" if has_bus else "t")
-        batches.append(Events(view, memoryview(arena)))
+        batches.append(Events(view, arena))
 
     def _take_mended(self, lines: list[Mended], batches: list[Events]) -> None:
         for line in lines:
-            for piece in scan(line.text + b"\n").pieces:
+            for piece in scan(line.text + b"\n", Buffers()).pieces:
                 if line.changed:
                     piece.rows[_MARKS] |= layout.REPAIRED
                 self._take(piece.rows, piece.number, piece.arena, batches)
@@ -133,7 +131,7 @@ class TextDecoder(Decoder):
                 self._take_mended(self._mender.flush(), batches)
                 held = self._hold_last(piece, before)
                 self._take(
-                    memoryview(piece.rows)[done * _ROW :],
+                    piece.rows[done * _ROW :],
                     before - done - held,
                     piece.arena,
                     batches,
@@ -148,7 +146,7 @@ class TextDecoder(Decoder):
 
     def _hold_last(self, piece: _Piece, before: int) -> int:
         """Give the mender the last row before a place if its line may go on there: 1, or 0."""
-        row = memoryview(piece.rows)[(before - 1) * _ROW : before * _ROW]
+        row = piece.rows[(before - 1) * _ROW : before * _ROW]
         if not is_short(row):
             return 0
         # The line as it stood: printed again, which is the same to the byte.
@@ -203,7 +201,7 @@ class UEncoder(_TextEncoder):
         "nanoseconds",
         "windows",
     )
-    must_write: ClassVar[tuple[str, ...]] = ("no bus",)
+    must_write: ClassVar[tuple[str, ...]] = ("no bus", "no iso interval")
 
 
 class TEncoder(_TextEncoder):
