@@ -34,6 +34,7 @@ HERE = Path(__file__).resolve().parent
 SIZES = ("200k", "2m", "20m")
 EVENTS_2M, EVENTS_20M = 2_000_000, 20_000_000
 TEXT_DATA = 32  # bytes of payload that a text line carries
+PCAP_DATA = 256  # and that a record of the generated pcap carries at most
 BYTES_AN_EVENT = 210  # text and pcap of an event, for the room they need
 MEMORY_MB = 60
 MB = 1_000_000
@@ -543,9 +544,9 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--pcap-data",
         type=int,
-        default=TEXT_DATA,
+        default=PCAP_DATA,
         metavar="BYTES",
-        help="payload of an event in the pcap (default: %(default)s, as in the text)",
+        help="most data of an event in the pcap (default: %(default)s; the text has 32)",
     )
     chosen = parser.parse_args()
     chosen.sizes = ["200k"] if chosen.quick else chosen.sizes.lower().replace("_", "").split(",")
