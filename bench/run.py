@@ -234,7 +234,7 @@ def rate(ours: str, source: Path, limit: float | None) -> Callable[[str, dict[st
 
 @dataclass
 class Bench:
-    """The files, the command, and the groups of the issue's section on speed."""
+    """The files, the command, and the groups of lines that belong together."""
 
     usbmon: str
     cache: Path

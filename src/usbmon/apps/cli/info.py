@@ -5,7 +5,6 @@ Here: the report of one trace, as a panel and as JSON. Not here: the counting (`
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,6 +73,8 @@ def command(
     work_done: list[str] = []
     code = _common.for_each(files, work)
     if as_json and (reports or len(files) > 1):
+        import json
+
         click.echo(json.dumps(reports if len(files) > 1 else reports[0], indent=2))
     ctx.exit(code)
 

@@ -7,7 +7,6 @@ Here: the options, and what decides which events are shown in which order. Not h
 from __future__ import annotations
 
 import sys
-import tempfile
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -178,6 +177,8 @@ def backwards(batches: Iterator[Events], limit: int | None) -> Iterator[Events]:
     if limit is not None:
         yield from _last(batches, limit)
         return
+    import tempfile
+
     from usbmon.events import Events
 
     with tempfile.TemporaryFile() as spool:
