@@ -106,7 +106,7 @@ install() {
     make_venv
     now=$(fingerprint)
     [ "$(cat .venv/usbmon.installed 2>/dev/null)" != "$now" ] || return 0
-    say "installing usbmon into .venv"
+    say "installing usbmon into .venv (compiling its kernel takes a minute)"
     rm -f .venv/usbmon.installed
     pip install . 2>.venv/install.log || { cat .venv/install.log >&2; die "the install failed, see above"; }
     echo "$now" >.venv/usbmon.installed

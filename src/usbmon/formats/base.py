@@ -46,7 +46,7 @@ NOTES: Final[dict[str, tuple[bool, str]]] = {
     "dropped": (False, "events that the capturing program reports as dropped"),
 }
 
-_PLACES_KEPT: Final = 5
+PLACES_KEPT: Final = 5
 _BUFFERS_KEPT: Final = 24
 _COMMENT_LIMIT: Final = 200
 
@@ -100,14 +100,15 @@ class Notes(dict[str, Note]):
             )
         note = self.setdefault(kind, Note(kind))
         note.count += count
-        if len(note.places) < _PLACES_KEPT:
+        if len(note.places) < PLACES_KEPT:
             place = f"line {line}" if line is not None else ""
             if offset is not None:
                 place = f"byte {offset}"
             if text:
                 place = f"{place}: {text}" if place else text
-            if place:
-                note.places.append(place[:_COMMENT_LIMIT])
+            place = place[:_COMMENT_LIMIT]
+            if place and place not in note.places:
+                note.places.append(place)
 
     @property
     def repairs(self) -> int:
@@ -209,6 +210,7 @@ class Encoder(ABC):
     descriptor_limit: ClassVar[int] = -1
 
     def __init__(self) -> None:
+        self.buffers = Buffers()
         self._census = memoryview(bytearray(8 * len(tally.CENSUS))).cast("q")
 
     def begin(self, interfaces: Iterable[Interface] = ()) -> bytes:

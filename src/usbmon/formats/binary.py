@@ -140,12 +140,12 @@ class _BinaryEncoder(Encoder):
 
     def write(self, events: Events) -> memoryview:
         rows, arena = events.buffers
-        out = bytearray(packed_size(events, self.header))
+        out = self.buffers.take(packed_size(events, self.header))
         none = memoryview(b"").cast("q")
         size = records.pack(
             rows, len(events), arena, out, self.header, records.BARE, _BIG, False, none
         )
-        return memoryview(out)[:size]
+        return out[:size]
 
 
 _BIG: Final = _ORDER == "big"

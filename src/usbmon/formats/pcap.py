@@ -166,13 +166,13 @@ class PcapEncoder(Encoder):
     def write(self, events: Events) -> memoryview:
         rows, arena = events.buffers
         header = LINK_TYPES[self.link_type]
-        out = bytearray(packed_size(events, header))
+        out = self.buffers.take(packed_size(events, header))
         none = memoryview(b"").cast("q")
         big = self._order == ">"
         size = records.pack(
             rows, len(events), arena, out, header, records.PCAP, big, self._nano, none
         )
-        return memoryview(out)[:size]
+        return out[:size]
 
 
 class Pcap189Encoder(PcapEncoder):

@@ -325,12 +325,12 @@ class PcapngEncoder(Encoder):
     def write(self, events: Events) -> memoryview:
         rows, arena = events.buffers
         header = layout.PACKET_SIZE
-        out = bytearray(packed_size(events, header))
+        out = self.buffers.take(packed_size(events, header))
         big = self._order == ">"
         size = records.pack(
             rows, len(events), arena, out, header, records.PCAPNG, big, True, self._numbers
         )
-        return memoryview(out)[:size]
+        return out[:size]
 
     def _describe(self, interface: Interface) -> bytes:
         options = b"".join(

@@ -180,11 +180,11 @@ class _TextEncoder(Encoder):
         pieces: list[memoryview] = []
         n = 0
         while n < len(events):
-            out = bytearray((len(events) - n) * 96 + 1024)
+            out = self.buffers.take((len(events) - n) * 96 + 1024)
             n, size = textprint.print_text(
                 rows, n, len(events), arena, out, self._old, textprint.DATA_MAX
             )
-            pieces.append(memoryview(out)[:size])
+            pieces.append(out[:size])
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

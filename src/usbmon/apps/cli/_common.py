@@ -127,7 +127,10 @@ def warn_of(notes: Notes, name: str) -> None:
 
 
 def note_words(note: Note) -> str:
-    places = f" ({', '.join(note.places)}{', …' if note.count > len(note.places) else ''})"
+    from usbmon.formats.base import PLACES_KEPT
+
+    more = note.count > len(note.places) == PLACES_KEPT
+    places = f" ({', '.join(note.places)}{', …' if more else ''})"
     return f"{note.count:,} {note.words}{places if note.places else ''}"
 
 
