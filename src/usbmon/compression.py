@@ -18,8 +18,8 @@ _MAGICS: Final = {
     b"\x28\xb5\x2f\xfd": "zst",
 }
 SUFFIXES: Final = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst"}
-# What decompressing one piece of input may make at a time.
-_MOST_AT_ONCE: Final = 1 << 20
+# The most that decompressing makes at a time, whatever the input claims.
+PIECE: Final = 1 << 19
 
 
 def detect(head: bytes) -> str:
@@ -83,7 +83,7 @@ class Decompressor:
         return bool(self._member.eof) and not self._input
 
     def decompress(self, data: bytes = b"") -> bytes:
-        """The next bytes, at most a MiB; b"" where more input is needed. Raises `FormatError`."""
+        """The next bytes, at most `PIECE`; b"" where more input is needed. Raises `FormatError`."""
         data = self._input + data if self._input else data
         self._input = b""
         if self._member.eof:
@@ -95,7 +95,7 @@ class Decompressor:
                 raise self._error("bytes behind the end of the compressed data")
             self._member = _new_decompressor(self.name)
         try:
-            out: bytes = self._member.decompress(data, _MOST_AT_ONCE)
+            out: bytes = self._member.decompress(data, PIECE)
         except Exception as error:  # noqa: BLE001  each library has an error class of its own
             raise self._error(f"damaged {self.name} data ({error})") from None
         self._read += len(data)

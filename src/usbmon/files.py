@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from usbmon import formats
 from usbmon._kernel import KERNEL
-from usbmon.compression import Decompressor, detect, new_compressor, split_suffix
+from usbmon.compression import PIECE, Decompressor, detect, new_compressor, split_suffix
 from usbmon.errors import FormatError, SourceError
 from usbmon.events import Events
 from usbmon.formats.text import TextDecoder, cut, scan
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from usbmon.formats.base import Decoder, Encoder, Interface
 
-BLOCK: Final = 1 << 19
+BLOCK: Final = PIECE
 _PARALLEL_FROM: Final = 16 << 20
 _FOLLOW_SECONDS: Final = 0.1
 
@@ -150,7 +150,7 @@ class Trace:
         """Bytes into `buffer`; 0 at the end."""
         if self._decompressor is not None:
             data = self._read_inflated()
-            # At most a MiB comes at a time, and the buffer is no smaller.
+            # A piece at the most, and the buffer has room for a block, which is the same.
             buffer[: len(data)] = data
             return len(data)
         try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from usbmon.events import Events
 
 _WORDS: Final = tally.ENDPOINT_WORDS
-_FEWEST: Final = 1 << 8
+_FEWEST: Final = 1 << 10
 _MOST: Final = 1 << 16
 _OTHER_STATUS: Final = tally.STATUSES - 1
 

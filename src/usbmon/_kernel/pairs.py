@@ -54,7 +54,9 @@ COUNTS = (
 _GOLDEN = cython.declare(cython.ulonglong, 0x9E3779B97F4A7C15)
 _MASK64 = (1 << 64) - 1
 
-_SMALLEST = 1 << 10
+# Few entries are used, so that most are found at the first look: a second one costs more than the
+# memory, of which only the used part is ever touched.
+_SMALLEST = 1 << 13
 _LARGEST = 1 << 18
 
 
@@ -63,11 +65,13 @@ _LARGEST = 1 << 18
 @cython.nogil
 @cython.exceptval(check=False)
 def _mix(value: cython.ulonglong) -> cython.ulonglong:
+    """A hash whose low bits depend on all: tags are addresses, alike in most of theirs."""
+    value = value ^ (value >> 32)
     if cython.compiled:
         value = value * _GOLDEN
     else:
         value = (value * _GOLDEN) & _MASK64
-    return value ^ (value >> 32)
+    return value ^ (value >> 29)
 
 
 @cython.cfunc
@@ -105,7 +109,7 @@ def _stamp(
     counts: cython.longlong[::1],
     window: cython.longlong,
 ) -> int:
-    """Number rows from `start` on until all are done or the table is half full.
+    """Number rows from `start` on until all are done or the table is a quarter full.
 
     `counts` are those of `COUNTS`. Returns where it stopped.
 
@@ -116,7 +120,7 @@ def _stamp(
     suspected.
     """
     mask: cython.ulonglong = len(entries) // 8 - 1
-    room: cython.longlong = len(entries) // 16
+    room: cython.longlong = len(entries) // 8 // 4
     number: cython.longlong = counts[0]
     used: cython.longlong = counts[1]
     flying: cython.longlong = counts[2]
@@ -271,7 +275,7 @@ class Pairing:
     `doubled`: events seen a second time (two readers in one file). `orphan_completions`: without a
     submission before them. `lost_completions`: submissions whose tag was submitted again first.
     `in_flight`: submissions not completed so far. `forgotten`: submissions given up because more
-    than the table holds (some 130,000) were in flight; such a trace is not of a kernel.
+    than the table holds (some 65,000) were in flight; such a trace is not of a kernel.
     """
 
     def __init__(self, window: int = 20_000_000) -> None:
@@ -294,11 +298,11 @@ class Pairing:
     def _make_room(self) -> None:
         size = len(self._table) // 8
         oldest = 0
-        if self.in_flight > size // 4:
+        if self.in_flight > size // 8:
             if size < _LARGEST:
                 size *= 2
             else:
-                oldest = self._counts[0] - size // 4
+                oldest = self._counts[0] - size // 8
         table = memoryview(bytearray(size * 64)).cast("Q")
         moved = _move(self._table, table, oldest)
         self.forgotten += self.in_flight - moved

@@ -175,6 +175,8 @@ def _plausible(p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssiz
         return False
     if p[at + 9] > 3 or p[at + 10] & 0x70 or p[at + 11] > 127 or usec > 999999:
         return False
+    if _load32(p, at + (20 if _LITTLE else 16), not _LITTLE) > 1:  # a second after the year 2242
+        return False
     return (flag == 0 or flag > 32) and flag < 127 and p[at + 15] < 127
 
 

@@ -130,6 +130,8 @@ def tally(
     first: cython.longlong = totals[1]
     last: cython.longlong = totals[2]
     events: cython.longlong = totals[0]
+    cut: cython.longlong = totals[5]
+    cut_by_container: cython.longlong = totals[6]
     setup_missing: cython.longlong = totals[9]
     captured_all: cython.longlong = totals[10]
     clocks: cython.longlong = totals[11]
@@ -145,6 +147,7 @@ def tally(
     status: cython.int
     is_in: cython.bint
     is_over: cython.int
+    is_cut: cython.int
     flag: cython.int
     length: cython.longlong
     captured: cython.longlong
@@ -248,11 +251,11 @@ def tally(
             # more than all the rest.
             flag = r8[n * _W8 + _FLAG_SETUP]
             setup_missing += (flag != 0) & (flag != 45)
-            if (r8[n * _W8 + _FLAG_DATA] == 0) & (captured - 16 * ndesc < expected):
-                totals[5] += 1
-                endpoints[e + 7] += 1
-                if not absent & _NO_LEN_CAP and captured < u32[n * _W32 + _LEN_CAP]:
-                    totals[6] += 1
+            is_cut = (r8[n * _W8 + _FLAG_DATA] == 0) & (captured - 16 * ndesc < expected)
+            cut += is_cut
+            endpoints[e + 7] += is_cut
+            is_cut &= absent & _NO_LEN_CAP == 0
+            cut_by_container += is_cut & (captured < u32[n * _W32 + _LEN_CAP])
             if r8[n * _W8 + _MARKS] & _DOUBLED:
                 endpoints[e + 9] += 1
                 moved = 0
@@ -266,6 +269,8 @@ def tally(
     totals[0] = events
     totals[1] = first
     totals[2] = last
+    totals[5] = cut
+    totals[6] = cut_by_container
     totals[9] = setup_missing
     totals[10] = captured_all
     totals[11] = clocks

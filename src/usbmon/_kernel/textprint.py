@@ -47,6 +47,7 @@ _NO_NUMDESC = cython.declare(cython.int, _A["numdesc"])
 _NO_TS = cython.declare(cython.int, _A["ts"])
 _WALL = cython.declare(cython.int, _layout.WALL)
 _I32_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
+_U32_MAX = cython.declare(cython.longlong, 0xFFFFFFFF)
 _TWO32 = cython.declare(cython.longlong, 1 << 32)
 _LITTLE = cython.declare(cython.bint, sys.byteorder == "little")
 
@@ -289,9 +290,11 @@ def print_text(
             if r16[n * _W16 + _ABSENT] & _NO_TS:
                 at = _unsigned(o, at, 0, 1)
             elif r8[row + _CLOCK] == _WALL:  # mon_get_timestamp
-                at = _unsigned(o, at, (sec & 0xFFF) * 1000000 + r32[n * _W32 + _TS_USEC], 1)
+                sec = (sec & 0xFFF) * 1000000 + r32[n * _W32 + _TS_USEC]
+                at = _unsigned(o, at, sec & _U32_MAX, 1)
             else:
-                at = _unsigned(o, at, sec * 1000000 + r32[n * _W32 + _TS_USEC], 1)
+                sec = sec * 1000000 + r32[n * _W32 + _TS_USEC]
+                at = _unsigned(o, at, sec & _U32_MAX, 1)
             o[at] = 32
             o[at + 1] = event
             o[at + 2] = 32

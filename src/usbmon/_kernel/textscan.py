@@ -47,6 +47,7 @@ _CLOCK = cython.declare(cython.Py_ssize_t, _AT["clock"])
 
 _NO_BUS = cython.declare(cython.int, _A["busnum"])
 _NO_INTERVAL = cython.declare(cython.int, _A["interval"])
+_NO_ERROR_COUNT = cython.declare(cython.int, _A["error_count"])
 _NO_ISO = cython.declare(
     cython.int, _A["interval"] | _A["start_frame"] | _A["error_count"] | _A["numdesc"] | _A["ndesc"]
 )
@@ -92,11 +93,11 @@ def _decimal(
     negative: cython.bint = p[at] == 45
     first: cython.Py_ssize_t = at + 1 if negative else at
     at = first
-    digit = p[at] - 48
-    while digit >= 0 and digit <= 9 and at - first <= 10:
+    digit = (p[at] - 48) & 0xFF
+    while digit <= 9 and at - first <= 10:
         value = value * 10 + digit
         at += 1
-        digit = p[at] - 48
+        digit = (p[at] - 48) & 0xFF
     if at == first or at - first > 10:
         return 0, -1
     return (-value if negative else value), at
@@ -151,11 +152,22 @@ def _tag(
     p: cython.pointer[cython.const[cython.uchar]],
     nibbles: cython.pointer[cython.const[cython.uchar]],
     at: cython.Py_ssize_t,
+    end: cython.Py_ssize_t,
 ) -> tuple[cython.ulonglong, cython.Py_ssize_t]:
     """The tag, as the kernel prints it (%lx: no leading zero)."""
     value: cython.ulonglong = 0
     first: cython.Py_ssize_t = at
-    nibble: cython.uchar = nibbles[p[at]]
+    nibble: cython.uchar
+    seen: cython.uchar = 0
+    k: cython.Py_ssize_t
+    if at + 16 < end and p[at + 16] == 32 and p[at] != 48:
+        # The address of a 64-bit kernel, in one go.
+        for k in range(16):
+            nibble = nibbles[p[at + k]]
+            seen |= nibble
+            value = (value << 4) | nibble
+        return value, (at + 16 if seen < 16 else -1)
+    nibble = nibbles[p[at]]
     while nibble < 16 and at - first <= 16:
         value = (value << 4) | nibble
         at += 1
@@ -182,8 +194,11 @@ def _address(
     dev: cython.longlong
     epnum: cython.longlong
     xfer: cython.uchar = xfers[p[at]]
-    is_in: cython.bint = p[at + 1] == 105
-    if xfer > 3 or (not is_in and p[at + 1] != 111) or p[at + 2] != 58:
+    is_in: cython.bint
+    if xfer > 3:
+        return -1
+    is_in = p[at + 1] == 105
+    if (not is_in and p[at + 1] != 111) or p[at + 2] != 58:
         return -1
     bus, at = _decimal(p, at + 3)
     if at < 0 or p[at] != 58:
@@ -344,6 +359,8 @@ def _statuses(
     r32[n * _W32 + _START_FRAME], at = _signed(p, at, 58)
     if at >= 0 and event == 67:
         r32[n * _W32 + _ERROR_COUNT], at = _signed(p, at, 58)
+    else:
+        r16[n * _W16 + _ABSENT] = r16[n * _W16 + _ABSENT] | _NO_ERROR_COUNT
     if at >= 0:
         r32[n * _W32 + _NUMDESC], at = _signed(p, at, 32)
     return at
@@ -360,12 +377,26 @@ def _words(
     out: cython.pointer[cython.uchar],
     used: cython.Py_ssize_t,
     limit: cython.Py_ssize_t,
+    end: cython.Py_ssize_t,
 ) -> tuple[cython.Py_ssize_t, cython.Py_ssize_t]:
     """The data words from `at` on: where they end (or -1) and what of the arena is used then."""
     high: cython.int
     low: cython.int
+    seen: cython.int
     k: cython.int
     while p[at] == 32 and used + 4 <= limit:
+        if at + 8 < end:
+            # Eight digits in one go; what they leave in the arena counts only if all are digits.
+            seen = 0
+            for k in range(4):
+                high = nibbles[p[at + 1 + 2 * k]]
+                low = nibbles[p[at + 2 + 2 * k]]
+                seen |= high | low
+                out[used + k] = ((high << 4) | low) & 0xFF
+            if seen < 16:
+                used += 4
+                at += 9
+                continue
         for k in range(4):
             high = nibbles[p[at + 1]]
             if high & 0x80:
@@ -461,15 +492,17 @@ def scan(
             event = 0
             stamp = 0
             _clear(r64, n)
-            u64[n * _W64 + _ID], at = _tag(p, nibbles, line)
+            u64[n * _W64 + _ID], at = _tag(p, nibbles, line, end)
             if at >= 0:
                 if p[at] == 32:
                     stamp, at = _decimal(p, at + 1)
                 else:
                     at = -1
+            if at >= 0 and p[at] != 32:  # behind a newline there may be nothing to look at
+                at = -1
             if at >= 0:
                 event = p[at + 1]
-                if p[at] != 32 or (event != 83 and event != 67 and event != 69) or p[at + 2] != 32:
+                if (event != 83 and event != 67 and event != 69) or p[at + 2] != 32:
                     at = -1
                 elif stamp < 0 or stamp >= _WRAP_OLD:
                     at = -1
@@ -512,7 +545,7 @@ def scan(
                 elif p[at] != 32:
                     at = -1
                 elif p[at + 1] == 61:
-                    at, used = _words(p, at + 2, nibbles, out, used, arena_limit)
+                    at, used = _words(p, at + 2, nibbles, out, used, arena_limit, end)
                     if at >= 0 and p[at] == 32:
                         break
                 elif p[at + 1] > 32 and p[at + 1] < 127:
@@ -577,13 +610,13 @@ def unwrap(rows: cython.uchar[::1], count: cython.Py_ssize_t, state: cython.long
     with cython.nogil:
         for n in range(count):
             stamp = r64[n * _W64 + _TS_SEC] * 1000000 + r32[n * _W32 + _TS_USEC]
+            if stamp >= _WRAP_NEW:
+                old = 1
             r8[n * _W8 + _CLOCK] = _UNKNOWN if old else _MONOTONIC
             if stamp == 0 and r8[n * _W8 + _TYPE] == 69:
                 r16[n * _W16 + _ABSENT] = r16[n * _W16 + _ABSENT] | _NO_TS
                 r64[n * _W64 + _TS] = now
                 continue
-            if stamp >= _WRAP_NEW:
-                old = 1
             turn = _WRAP_OLD if old else _WRAP_NEW
             if stamp < last - turn // 2:
                 base += turn

@@ -43,7 +43,7 @@ def _fitting(head: bytes | memoryview, header: int) -> float:
             return count if count > 1 else -1
         at += header + _len_cap(head, at)
         count += 1
-    return count + 0.5 if at == len(head) else count
+    return count + 0.5 if count and at == len(head) else count
 
 
 def _len_cap(block: bytes | memoryview, at: int) -> int:

@@ -17,8 +17,9 @@ from usbmon.formats.stat import LINE as STATISTICS
 if TYPE_CHECKING:
     from usbmon.formats.base import Notes
 
-# The first words of an event, wherever they stand in a line.
-HEAD: Final = re.compile(rb"(\S+)[ \t]+(\d{1,10})[ \t]+([SCE])[ \t]+([CZIB][io]:\d+:\d+)")
+# The first words of an event, wherever they stand in a line. It looks at the starts of words alone:
+# a long line without blanks would take for ever otherwise.
+HEAD: Final = re.compile(rb"(?<!\S)(\S+)[ \t]+(\d{1,10})[ \t]+([SCE])[ \t]+([CZIB][io]:\d+:\d+)")
 
 # What may be the start of an event whose rest is on the next line.
 _START: Final = re.compile(

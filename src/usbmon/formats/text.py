@@ -13,6 +13,7 @@ from typing import ClassVar, Final, NamedTuple
 
 from usbmon import layout
 from usbmon._kernel import textprint, textscan
+from usbmon.errors import FormatError
 from usbmon.events import Events
 from usbmon.formats.base import Buffers, Decoder, Encoder
 from usbmon.formats.mend import Mended, Mender, is_short
@@ -25,6 +26,8 @@ _BAD_LINES: Final = 256
 # short lines takes two turns.
 _BYTES_A_LINE: Final = 56
 _TAIL: Final = 1024
+# The kernel's longest has 189 bytes; this is where waiting for the end of one is given up.
+_LONGEST_LINE: Final = 1 << 20
 
 
 class _Piece(NamedTuple):
@@ -79,6 +82,10 @@ class TextDecoder(Decoder):
 
     def decode(self, block: memoryview, final: bool) -> tuple[Events, int]:
         used = cut(block, final)
+        if not used and len(block) > _LONGEST_LINE:
+            raise FormatError(
+                "a line of more than a MiB; this is no usbmon text", file=self.file, line=self._line
+            )
         text = block[:used] if used <= len(block) else memoryview(bytes(block) + b"\n")
         unfinished = final and used > len(block)
         return self.settle(scan(text, self.buffers), final, unfinished), min(used, len(block))
