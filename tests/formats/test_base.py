@@ -166,8 +166,9 @@ def test_bytes_can_come_one_by_one(row: Row):
 @rows
 def test_what_came_before_bad_bytes_is_not_lost(row: Row):
     stream = row.encode(Events.concat([SAMPLE] * 20))
-    events, _ = outcome(row, stream, b"\xff\xfe no trace \x00\x01" * 400)
-    assert events == row.decode(stream)
+    noise = b"\xff\xfe no trace \x00\x01" * 400
+    assert outcome(row, stream, noise)[0] == row.decode(stream)
+    assert outcome(row, stream + noise)[0] == row.decode(stream)
 
 
 @rows
@@ -221,16 +222,16 @@ def test_no_events_are_still_a_stream(row: Row):
 
 @rows
 def test_memory_does_not_grow_with_the_stream(row: Row):
-    stream = row.encode(Events.concat([SAMPLE] * 40))
+    stream = row.encode(Events.concat([SAMPLE] * 14))
     head = row.encoder().begin()
     decoder = row.decoder()
     decoder.feed(stream)
     tracemalloc.start()
     try:
-        for _ in range(10):
+        for _ in range(4):
             decoder.feed(stream[len(head) :])
         first = tracemalloc.get_traced_memory()[1]
-        for _ in range(30):
+        for _ in range(12):
             decoder.feed(stream[len(head) :])
         assert tracemalloc.get_traced_memory()[1] < first + 20_000
     finally:

@@ -121,7 +121,7 @@ class TestLines:
         [
             ("S Ii:1:002:1 -115:16 8 <", -115, 16, 0, None),
             ("C Ii:1:002:1 -2:2048 0", -2, 2048, 0, None),
-            ("S Zo:1:002:1 -115:8:1250 0 3 Z", -115, 8, 1250, 0),
+            ("S Zo:1:002:1 -115:8:1250 0 3 Z", -115, 8, 1250, None),
             ("C Zi:1:002:1 -18:1:-5:2 0 0", -18, 1, -5, 2),
         ],
     )
@@ -164,6 +164,13 @@ class TestLines:
         self, kind, direction, flag
     ):
         assert one(f"a 1 {kind} B{direction}:1:002:1 0 0").flag_data == flag
+
+    @pytest.mark.parametrize("digits", range(1, 17))
+    def test_a_tag_has_any_number_of_digits(self, digits):
+        """A blank at any place behind it must not be taken for its end."""
+        tag = "f" * digits
+        for stamp in ("1", "12345", "123456", "1234567", "12345678", "123456789", "1234567890"):
+            assert one(f"{tag} {stamp} S Bo:1:002:1 -115 0").id == int(tag, 16)
 
     def test_a_negative_length_ends_the_line_too(self):
         line = b"a 1 C Bi:1:002:1 -71 -1\n"
@@ -452,3 +459,10 @@ class TestCut:
     )
     def test_only_whole_lines_are_used(self, block, final, used):
         assert cut(memoryview(block), final) == used
+
+
+def test_a_word_as_long_as_an_address_but_no_number_is_a_tag_of_its_own():
+    decoder = TextDecoder()
+    events = decoder.feed(b"sixteen-letters! 1 S Bo:1:002:1 0 0\n")
+    assert len(events) == 1
+    assert decoder.notes["tag"].count == 1

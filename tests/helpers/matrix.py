@@ -87,6 +87,8 @@ def comes_back(event: Event, row: Row) -> dict[str, Any]:
             out["numdesc"] = len(event.descriptors)
     if row.text:
         out.pop("len_cap", None)
+        if event.type == "S":  # a submission's line has no place for it
+            out.pop("error_count", None)
         if event.length == 0 or event.length >= 2**31:
             del out["data"], out["flag_data"]
     return out

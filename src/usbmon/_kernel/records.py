@@ -94,7 +94,7 @@ _SWAPPED = bytes(
 def _load32(
     p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, big: cython.bint
 ) -> cython.longlong:
-    a: cython.longlong
+    a: cython.uint  # of 32 bits, which lets the C compiler see one load in four
     if big:
         a = p[at]
         a = (a << 8) | p[at + 1]
@@ -422,9 +422,9 @@ def unpack(
     `swap`: the capture is of the other byte order (its descriptors are turned in `text`). With
     `own_time` the time is the record's own. `errnos`: USBD_STATUS and errno in turn. `spare`: from
     where on `text` is free for payloads of USBPcap's isochronous records, which need to be built
-    anew (it takes less than twice the bytes of the records). A record too short for its header, or of
-    no type that there is, is left out. Returns how many rows there are then, and how many were left
-    out.
+    anew (it takes less than twice the bytes of the records). A record too short for its header, or
+    of no type that there is, is left out. Returns how many rows there are then, and how many were
+    left out.
     """
     n: cython.Py_ssize_t
     k: cython.Py_ssize_t
@@ -481,12 +481,12 @@ def unpack(
                 continue
             if p[at + 8] != 83 and p[at + 8] != 67 and p[at + 8] != 69:
                 continue
-            for k in range(48):
-                r8[m * _W8 + k] = p[at + k]
             if header == 64:
-                for k in range(48, 64):
+                for k in range(64):
                     r8[m * _W8 + k] = p[at + k]
             else:
+                for k in range(48):
+                    r8[m * _W8 + k] = p[at + k]
                 u64[m * _W64 + 6] = u64[m * _W64 + 7] = 0
             if swap:
                 _swap_packet(r8, m * _W8, header, swapped, field_count)

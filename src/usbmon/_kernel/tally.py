@@ -83,7 +83,7 @@ _UNLISTED = cython.declare(cython.Py_ssize_t, _T["unlisted"])
 @cython.nogil
 @cython.exceptval(check=False)
 def _u32(p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t) -> cython.longlong:
-    value: cython.longlong
+    value: cython.uint
     if _LITTLE:
         value = p[at + 3]
         value = (value << 8) | p[at + 2]
@@ -208,7 +208,7 @@ def tally(
             key = (key << 8) | r8[n * _W8 + _DEVNUM]
             key = (key << 8) | r8[n * _W8 + _EPNUM]
             key = (key << 8) | (r8[n * _W8 + _XFER] + 1)
-            slot = ((key * _HASH) >> 15) & mask
+            slot = ((key * _HASH) >> 18) & mask
             while endpoints[slot * 10] != key and endpoints[slot * 10] != 0:
                 slot = (slot + 1) & mask
             e = slot * 10
@@ -286,7 +286,7 @@ def move(old: cython.const[cython.longlong][::1], new: cython.longlong[::1]) -> 
     slot: cython.Py_ssize_t
     for n in range(0, len(old), 10):
         if old[n] != 0:
-            slot = ((old[n] * _HASH) >> 15) & mask
+            slot = ((old[n] * _HASH) >> 18) & mask
             while new[slot * 10] != 0:
                 slot = (slot + 1) & mask
             for k in range(10):

@@ -166,7 +166,9 @@ def _tag(
             nibble = nibbles[p[at + k]]
             seen |= nibble
             value = (value << 4) | nibble
-        return value, (at + 16 if seen < 16 else -1)
+        if seen < 16:
+            return value, at + 16
+        value = 0  # a shorter tag, and the blank is another
     nibble = nibbles[p[at]]
     while nibble < 16 and at - first <= 16:
         value = (value << 4) | nibble

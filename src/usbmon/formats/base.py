@@ -47,7 +47,7 @@ NOTES: Final[dict[str, tuple[bool, str]]] = {
 }
 
 PLACES_KEPT: Final = 5
-_BUFFERS_KEPT: Final = 24
+_BUFFERS_KEPT: Final = 8
 _COMMENT_LIMIT: Final = 200
 
 
@@ -165,7 +165,8 @@ class Decoder(ABC):
         return events, used
 
     def feed(self, data: bytes | bytearray | memoryview) -> Events:
-        """The events that are complete with these bytes. Raises `FormatError`."""
+        """The events that are complete with these bytes. Raises `FormatError`, at the next call if
+        there are events before what is wrong."""
         block = bytearray(self._rest)
         block += data
         return self._advance_all(block, final=False)
@@ -176,10 +177,15 @@ class Decoder(ABC):
 
     def _advance_all(self, block: bytearray, final: bool) -> Events:
         view = memoryview(block)
-        batches = []
+        batches: list[Events] = []
         at = 0
         while True:
-            events, used = self.advance(view[at:], final)
+            try:
+                events, used = self.advance(view[at:], final)
+            except FormatError:
+                if final or not any(map(len, batches)):
+                    raise
+                break  # what came before it is given first; whoever goes on meets it again
             batches.append(events)
             at += used
             if used == 0 or at == len(view):
@@ -248,21 +254,23 @@ class Buffers:
     """
 
     def __init__(self) -> None:
-        self._known: deque[bytearray] = deque(maxlen=_BUFFERS_KEPT)
+        self._known: dict[int, deque[bytearray]] = {}
 
     def take(self, size: int) -> memoryview:
         """A buffer of so many bytes, whatever they hold; any thread may ask."""
-        for _ in range(len(self._known)):
-            buffer = self._known.popleft()  # now no other thread can get it
-            if size <= len(buffer) <= 2 * size and _is_free(buffer):
-                view = memoryview(buffer)[:size]
-                self._known.append(buffer)
-                return view
-            self._known.append(buffer)
-        buffer = bytearray(size)
+        step = 1 << max(12, size.bit_length() - 3)  # few sizes, so that most requests find theirs
+        rounded = -(-size // step) * step
+        known = self._known.setdefault(rounded, deque(maxlen=_BUFFERS_KEPT))
+        for _ in range(len(known)):
+            buffer = known.popleft()  # now no other thread can get it
+            view = memoryview(buffer) if _is_free(buffer) else None
+            known.append(buffer)
+            if view is not None:
+                return view[:size]
+        buffer = bytearray(rounded)
         view = memoryview(buffer)
-        self._known.append(buffer)
-        return view
+        known.append(buffer)
+        return view[:size]
 
 
 def _is_free(buffer: bytearray) -> bool:

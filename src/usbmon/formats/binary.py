@@ -50,6 +50,12 @@ def _len_cap(block: bytes | memoryview, at: int) -> int:
     return int.from_bytes(block[at + _LEN_CAP : at + _LEN_CAP + 4], _ORDER)
 
 
+def _start(rows: memoryview, number: int) -> int:
+    """Where the record of a row that was walked over starts."""
+    place = number * layout.ROW_SIZE + layout.OFFSET["data_at"]
+    return int.from_bytes(rows[place : place + 8], _ORDER)
+
+
 _ORDER: Final = __import__("sys").byteorder
 
 
@@ -80,15 +86,16 @@ class BinaryDecoder(Decoder):
         count, end, fillers, lost = self._walk(block, rows)
         unfinished = final and end < len(block)
         if (
-            count
-            and self.alloc is None
-            and (lost or unfinished)
+            self.alloc is None
+            and (count if lost else unfinished)
             and self._find_alloc(block, rows, count, end, lost)
         ):
             # What was walked over before may have been cut too, and a record in it missed.
             rows = self.buffers.take(most)
             count, end, fillers, lost = self._walk(block, rows)
             unfinished = final and end < len(block)
+        elif not lost and not final:
+            count, end = self._hold_back(block, rows, count, end)
         if lost and not count:
             raise self.fail(
                 "no record of the binary API where one should start; "
@@ -111,6 +118,18 @@ class BinaryDecoder(Decoder):
         limit = _NO_LIMIT if self.alloc is None else self.alloc
         return records.walk_raw(block, 0, rows, self.header, limit)
 
+    def _hold_back(
+        self, block: memoryview, rows: memoryview, count: int, end: int
+    ) -> tuple[int, int]:
+        """Leave the last record to the next block where only what follows tells whether it was cut
+        by GETX."""
+        if not count or self.header != layout.PACKET_SIZE or len(block) - end >= self.header:
+            return count, end
+        start = _start(rows, count - 1)
+        if self.alloc is None and _len_cap(block, start) == end - start - self.header > 0:
+            return count - 1, start
+        return count, end
+
     def _find_alloc(
         self, block: memoryview, rows: memoryview, count: int, end: int, lost: bool
     ) -> bool:
@@ -118,10 +137,7 @@ class BinaryDecoder(Decoder):
         GETX: then a length at which it was is where the walk goes on from there."""
         if self.header != layout.PACKET_SIZE:
             return False
-        start = end
-        if lost:
-            last = (count - 1) * layout.ROW_SIZE + layout.OFFSET["data_at"]
-            start = int.from_bytes(rows[last : last + 8], _ORDER)
+        start = _start(rows, count - 1) if lost else end
         data = start + self.header
         for alloc in range(min(_len_cap(block, start), len(block) - data)):
             if records.plausible(block, data + alloc):

@@ -191,7 +191,8 @@ class Mender:
             return b"", False
         if STATISTICS.fullmatch(text):
             self.statistics.append(text)
-            self.notes.add("statistics", line=number, text=text.strip().decode())
+            shown = text.strip().decode("ascii", "replace")
+            self.notes.add("statistics", line=number, text=shown)
             return b"", False
         log = _KERNEL_LOG.search(text)
         if log and not HEAD.search(text, log.end()):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from usbmon import layout
 from usbmon._kernel import records
+from usbmon.errors import FormatError
 from usbmon.events import Events
 from usbmon.formats.base import Decoder, Encoder, Interface
 from usbmon.formats.binary import packed_size
@@ -65,9 +66,14 @@ class PcapngDecoder(Decoder):
         batches: list[Events] = []
         at = 0
         while True:
-            end = self._packets(block, at, batches)
-            if end == at:
-                end = self._block(block, at, batches)
+            try:
+                end = self._packets(block, at, batches)
+                if end == at:
+                    end = self._block(block, at, batches)
+            except FormatError:
+                if not at:
+                    raise
+                return Events.concat(batches), at  # what came before it is given first
             if end == at:
                 break
             at = end
