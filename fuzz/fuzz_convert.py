@@ -4,7 +4,7 @@ same for ever after."""
 import harness
 from harness import files, formats
 
-from usbmon.errors import UsbmonError
+from usbmon.errors import FormatError, UsbmonError
 from usbmon.events import Events
 
 _WRITABLE = [format for format in formats.FORMATS if format.encoder]
@@ -21,7 +21,12 @@ def target(data: bytes) -> None:
     except UsbmonError:
         return
     for format in _WRITABLE if len(events) else ():
-        again = files.decode(_written(format, events), format=format.name)
+        try:
+            again = files.decode(_written(format, events), format=format.name)
+        except FormatError:
+            # A stream of records has no magic: one of malformed events cannot be told from noise.
+            assert format.name in ("bin", "bin48"), format.name
+            continue
         assert len(again) == len(events), format.name
         # The first time, a malformed event can lose what the format has no place for.
         kept = _written(format, again)

@@ -24,7 +24,7 @@ def target(data: bytes) -> None:
             for events in trace:
                 found.add(events)
     except UsbmonError as error:
-        assert str(error)
+        harness.check(error)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FunctionType
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("USBMON_KERNEL", "interpreted")
 if os.environ["USBMON_KERNEL"] == "compiled":
@@ -21,14 +21,19 @@ import atheris
 
 with atheris.instrument_imports(include=["usbmon"]):
     from usbmon import _kernel, compression, files, formats, merge, summary
+    from usbmon.errors import FormatError, UsbmonError
+    from usbmon.events import Events
     from usbmon.formats import binary, mend, pcap, pcapng, text
 
-__all__ = ["binary", "compression", "examples", "files", "formats", "mend", "merge", "pcap",
-           "pcapng", "run", "summary", "text", "whole_and_cut"]  # fmt: skip
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
-from usbmon.errors import FormatError
-from usbmon.events import Events
-from usbmon.formats.base import Decoder
+    from usbmon.formats.base import Decoder
+
+__all__ = [  # what is instrumented, for the targets
+    "binary", "compression", "files", "formats", "mend", "merge", "pcap", "pcapng", "summary",
+    "text",
+]  # fmt: skip
 
 _CAPTURES = Path(__file__).resolve().parents[1] / "tests" / "captures"
 _MOST = 600  # bytes of an example: a few events, so that a turn is quick
@@ -67,13 +72,17 @@ def whole_and_cut(new_decoder: Callable[[], Decoder], data: bytes) -> Events | N
 def _decode(decoder: Decoder, data: bytes, size: int) -> Events | None:
     batches: list[Events] = []
     try:
-        for at in range(0, len(data), size):
-            batches.append(decoder.feed(data[at : at + size]))
+        batches.extend(decoder.feed(data[at : at + size]) for at in range(0, len(data), size))
         batches.append(decoder.close())
     except FormatError as error:
-        assert str(error)
+        check(error)
         return None
     return Events.concat(batches)
+
+
+def check(error: UsbmonError) -> None:
+    """An error says in one line what was wrong."""
+    assert len(str(error).splitlines()) == 1
 
 
 def run(target: Callable[[bytes], object], seeds: Iterable[bytes]) -> None:

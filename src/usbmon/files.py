@@ -223,7 +223,7 @@ class Trace:
         ahead: deque[Future[Scanned]] = deque()
         rest = bytearray()
         tail: tuple[memoryview, bool] = (memoryview(b""), False)
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(2) as pool:
             for block, final in self._blocks(rest):
                 if final:
                     tail = (block, True)
@@ -231,7 +231,7 @@ class Trace:
                 used = cut(block, False)
                 ahead.append(pool.submit(scan, block[:used], decoder.buffers))
                 rest[:] = block[used:]
-                if len(ahead) > 2:
+                if len(ahead) > 3:
                     yield decoder.settle(ahead.popleft().result())
             while ahead:
                 yield decoder.settle(ahead.popleft().result())

@@ -596,7 +596,10 @@ def _usbpcap(
             r8[n * _W8 + _EPNUM] = (p[at + 21] & 0x0F) | (p[data] & 0x80)
             data += 8
             size -= 8
-            length = (p[data - 2] | (p[data - 1] << 8)) if p[data - 8] & 0x80 else length - 8
+            if p[data - 8] & 0x80:
+                length = p[data - 2] | (p[data - 1] << 8)
+            else:
+                length = length - 8 if length > 8 else 0
     if xfer == 0:
         packets = _load32(p, at + 31, False)
         r32[n * _W32 + _START_FRAME] = _load32(p, at + 27, False) & 0x7FFFFFFF

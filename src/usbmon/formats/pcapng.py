@@ -54,6 +54,7 @@ class PcapngDecoder(Decoder):
         self._orders: set[str] = set()
         # The open section: number of its first interface, and the kernel's table of them.
         self._base = 0
+        self._room = bytearray()
         self._table = memoryview(b"").cast("q")
 
     @property
@@ -169,6 +170,7 @@ class PcapngDecoder(Decoder):
         self._order = order
         self._orders.add("big" if order == ">" else "little")
         self._base = len(self.interfaces)
+        self._room = bytearray()
         self._table = memoryview(b"").cast("q")
         names = {_SHB_HARDWARE: "hardware", _SHB_OS: "os", _SHB_USERAPPL: "application"}
         for code, value in self._options(body[16:]):
@@ -209,7 +211,15 @@ class PcapngDecoder(Decoder):
             0,
         )
         self.interfaces.append(interface)
-        self._table = memoryview(bytearray(bytes(self._table) + entry)).cast("q")
+        self._add_to_table(entry)
+
+    def _add_to_table(self, entry: bytes) -> None:
+        """Grow by doubling: a hostile file describes very many interfaces."""
+        used = len(self._table) * 8
+        if used + len(entry) > len(self._room):
+            self._room = bytearray(self._table.tobytes() + bytes(used + len(entry)))
+        self._room[used : used + len(entry)] = entry
+        self._table = memoryview(self._room)[: used + len(entry)].cast("q")
 
     def _statistics(self, body: memoryview) -> None:
         if len(body) < 12:
