@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import runpy
 import shutil
 import sys
 import sysconfig
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from setuptools import Extension, setup
@@ -22,9 +24,8 @@ from setuptools.command.build_py import build_py
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KERNEL = sorted(
-    path for path in Path("src/usbmon/_kernel").glob("*.py") if path.name != "__init__.py"
-)
+FIELDS = Path("src/usbmon/_kernel/fields.py")
+KERNEL = sorted(set(FIELDS.parent.glob("*.py")) - {FIELDS, FIELDS.with_name("__init__.py")})
 DIRECTIVES = {
     "boundscheck": False,
     "cdivision": True,
@@ -66,9 +67,13 @@ class BuildKernel(build_ext):
     def compile(self) -> None:
         from Cython.Build import cythonize
 
+        constants = Path(self.build_temp, "usbmon/_kernel/fields.pxd")
+        constants.parent.mkdir(parents=True, exist_ok=True)
+        constants.write_text(as_pxd(FIELDS))
         compiled = cythonize(
             self.extensions,
             build_dir=self.build_temp,
+            include_path=[self.build_temp],
             compiler_directives=DIRECTIVES,
             force=True,
         )
@@ -89,6 +94,17 @@ class BuildKernel(build_ext):
                 for suffix in EXTENSION_SUFFIXES:
                     folder.joinpath(path.stem + suffix).unlink(missing_ok=True)
         self.extensions = []
+
+
+def as_pxd(module: Path) -> str:
+    """The constants of a Python module as those of C."""
+    sys.path.insert(0, "src")
+    try:
+        names = runpy.run_path(str(module))
+    finally:
+        sys.path.remove("src")
+    lines = [f"    {name} = {value}" for name, value in names.items() if name[0] in ascii_uppercase]
+    return "\n".join(["cdef enum:", *lines, ""])
 
 
 @contextlib.contextmanager

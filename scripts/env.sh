@@ -92,7 +92,7 @@ is_compiled() {
 import importlib.machinery, importlib.util, pathlib, sys
 package = importlib.util.find_spec("usbmon")
 kernel = pathlib.Path(package.submodule_search_locations[0], "_kernel")
-names = {path.stem for path in kernel.glob("*.py")} - {"__init__"}
+names = {path.stem for path in kernel.glob("*.py")} - {"__init__", "fields"}
 suffixes = importlib.machinery.EXTENSION_SUFFIXES
 sys.exit(not all(any((kernel / (n + s)).exists() for s in suffixes) for n in names))
 END

@@ -208,6 +208,23 @@ def test_any_bytes_give_events_or_a_format_error(row: Row, head, tail):
 
 
 @rows
+@pytest.mark.parametrize("other", MATRIX, ids=lambda row: row.name)
+def test_a_stream_of_another_format_gives_events_or_a_format_error(row: Row, other: Row):
+    events, refused = outcome(row, other.encode(Events.concat([SAMPLE] * 20)))
+    alike = type(row.decoder()) is type(other.decoder())
+    assert len(events) == (100 if alike else 0)
+    assert not (alike and refused)
+
+
+@rows
+def test_a_decoder_says_what_it_reads_as_soon_as_it_knows(row: Row):
+    decoder = row.decoder()
+    assert decoder.variant == ""
+    decoder.feed(row.encode(Events.concat([SAMPLE] * 20)))
+    assert decoder.variant
+
+
+@rows
 def test_no_bytes_are_no_events(row: Row):
     assert row.decode() == Events.empty()
     assert row.decode(b"", b"") == Events.empty()

@@ -142,3 +142,19 @@ class TestCodecs:
     def test_is_text_tells_by_one_event(self):
         assert formats.is_text(LINE)
         assert not formats.is_text(b"ffff8cc704d36500 22374186 C")
+
+
+class TestLiveStreams:
+    """Of a pipe, a few bytes have to do; more may be long in coming."""
+
+    @pytest.mark.parametrize(
+        "head",
+        [LINE, b"\xd4\xc3\xb2\xa1", b"\x0a\x0d\x0d\x0a", gzip.compress(LINE), b"\x28\xb5\x2f\xfd"],
+        ids=["text", "pcap", "pcapng", "gzip", "zstd"],
+    )
+    def test_what_starts_so_is_clear(self, head):
+        assert formats.is_clear(head)
+
+    @pytest.mark.parametrize("head", [b"", b"ffff8cc7", LINE[:-1], b"Dear list,\n", bytes(100)])
+    def test_what_starts_so_is_not(self, head):
+        assert not formats.is_clear(head)

@@ -210,6 +210,11 @@ class TestWrapped:
         assert notes == {}
         assert not any("repaired" in event.marks for event in events)
 
+    def test_the_start_of_an_event_before_another_is_given_up(self):
+        events, notes = mended(COMMAND[:30] + b"\n" + SUBMIT + b"\n" + COMPLETE + b"\n")
+        assert said(events) == CLEAN[:2]
+        assert notes == {"unreadable": (1, [f"line 1: {COMMAND[:30].decode()}"])}
+
     def test_no_more_lines_are_joined_than_an_event_can_have(self):
         data = b"a 1 C Bi:1:002:1 0 9000 =\n" + b"00112233\n" * 40
         events, notes = mended(data)
@@ -294,3 +299,9 @@ def test_scraps_of_lines_in_any_order_are_read_the_same_in_any_chunks(lines, end
     assert {kind: note.count for kind, note in decoder.notes.items()} == {
         kind: count for kind, (count, _) in whole[1].items()
     }
+
+
+def test_a_prefix_of_statistics_can_be_any_bytes():
+    line = b"caf\xe9: nreaders 1 events 2 text_lost 3"
+    _, notes = mended(SUBMIT + b"\n" + line + b"\n")
+    assert notes["statistics"][0] == 1

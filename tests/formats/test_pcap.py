@@ -358,3 +358,21 @@ class TestUsbPcap:
         encoder = PcapEncoder()
         encoder.encode(windows(usbpcap(b"hello")))
         assert encoder.lost == {"USBD_STATUS and URB function of Windows": 1}
+
+
+def test_function_0_of_windows_selects_a_configuration_and_is_told():
+    setup = bytes.fromhex("0009010000000000")
+    (event,) = windows(usbpcap(setup, b"\0", info=0, endpoint=0, transfer=2, function=0))
+    assert (event.usbd_function, event.usbd_status) == (0, 0)
+    assert decode(pcap(packet())).present("usbd_function").tolist() == [False]
+
+
+def test_data_sent_that_windows_tells_on_the_way_back_are_data():
+    (event,) = windows(usbpcap(b"coding!", b"\1", info=1, endpoint=0, transfer=2))
+    assert (event.type, event.flag_data, event.data) == ("C", None, b"coding!")
+
+
+def test_a_length_of_windows_too_short_for_its_setup_packet_is_none_of_the_data():
+    setup = bytes.fromhex("2109000200000000")
+    (event,) = windows(usbpcap(setup, b"\0", info=0, endpoint=0, transfer=2, length=3))
+    assert (event.setup, event.length, event.data) == (setup, 0, b"")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import reference
-from tests.helpers.corpus import name, text_t, text_u
+from tests.helpers.corpus import CAPTURES, name, text_t, text_u
 from tests.helpers.generated import batch
 from usbmon import Events, FormatError, decode
 from usbmon.formats import by_name
@@ -401,6 +401,20 @@ class TestStream:
         assert ["doubled" in event.marks for event in events] == [False, True] * 8
         assert [event.urb for event in events] == [n for n in (1, 2, 3, 4) for _ in range(4)]
 
+    def test_two_readers_of_a_recorded_run_are_told_apart(self):
+        """`0u` has bus 2 beside all that `1u` has, each with stamps of its own."""
+        folder = CAPTURES / "hid-xhci"
+        lines = [
+            (int(line.split()[1]), line)
+            for path in ("0u.txt", "1u.txt")
+            for line in (folder / path).read_bytes().splitlines(keepends=True)
+        ]
+        decoder = TextDecoder()
+        events = decoder.feed(b"".join(line for _, line in sorted(lines)))
+        assert len(events) == 404 + 368
+        assert decoder.pairing.doubled == 368
+        assert sum("doubled" in event.marks for event in events) == 368
+
     def test_a_completion_without_its_submission_is_marked(self):
         assert one("a 1 C Bi:1:002:1 0 0").marks == ("orphan",)
 
@@ -466,3 +480,8 @@ def test_a_word_as_long_as_an_address_but_no_number_is_a_tag_of_its_own():
     events = decoder.feed(b"sixteen-letters! 1 S Bo:1:002:1 0 0\n")
     assert len(events) == 1
     assert decoder.notes["tag"].count == 1
+
+
+def test_a_submission_does_not_say_how_many_packets_failed():
+    event = one("ffff88 1 S Zi:1:002:1 -115:1:7 1 -18:0:34 34 <")
+    assert (event.numdesc, event.error_count) == (1, None)

@@ -172,10 +172,12 @@ def _read(path: Path) -> usbmon.Events:
 def _bundles(most: int) -> Iterator[list[usbmon.Events]]:
     bundle: list[usbmon.Events] = []
     for path in _every_trace():
-        bundle.append(_picked(_read(path), most))
-        if sum(map(len, bundle)) >= _EVENTS_A_FILE:
-            yield bundle
-            bundle = []
+        events = _picked(_read(path), most)
+        for start in range(0, len(events), _EVENTS_A_FILE):
+            bundle.append(events[start : start + _EVENTS_A_FILE])
+            if sum(map(len, bundle)) >= _EVENTS_A_FILE:
+                yield bundle
+                bundle = []
     yield bundle
 
 

@@ -1,4 +1,4 @@
-"""Where the fields of a row stand, and what its flags mean, as numbers for the loops of this package.
+"""Where the fields of a row stand, and what its flags mean, as numbers for the loops here.
 
 Interpreted, the loops import this module. Compiled, they take the same names from ``fields.pxd``,
 which `setup.py` makes of it, as constants of C that the compiler folds in. A place is counted in
@@ -67,9 +67,7 @@ NO_USBD = _NO["usbd_function"]
 # What whole kinds of traces lack.
 LINUX = _NO["usbd_status"] | _NO["usbd_function"]
 NEVER_IN_TEXT = LINUX | _NO["xfer_flags"] | _NO["len_cap"]
-NO_ISO = (
-    _NO["interval"] | _NO["start_frame"] | _NO["error_count"] | _NO["numdesc"] | _NO["ndesc"]
-)
+NO_ISO = _NO["interval"] | _NO["start_frame"] | _NO["error_count"] | _NO["numdesc"] | _NO["ndesc"]
 OLD_HEADER = _NO["interval"] | _NO["start_frame"] | _NO["xfer_flags"]
 USBPCAP = _NO["interval"] | _NO["xfer_flags"] | _NO["len_cap"]
 

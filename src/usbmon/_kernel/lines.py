@@ -8,38 +8,11 @@ try:
 except ImportError:
     from usbmon import _cython as cython  # type: ignore[no-redef]
 
-from usbmon import layout as _layout
+if cython.compiled:
+    from cython.cimports.usbmon._kernel import fields as f
+else:
+    from usbmon._kernel import fields as f
 
-_A = _layout.ABSENT_BIT
-_AT = _layout.OFFSET
-_W64 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 8)
-_W32 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 4)
-_W16 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 2)
-_W8 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE)
-_TYPE = cython.declare(cython.Py_ssize_t, _AT["type"])
-_XFER = cython.declare(cython.Py_ssize_t, _AT["xfer_type"])
-_EPNUM = cython.declare(cython.Py_ssize_t, _AT["epnum"])
-_DEVNUM = cython.declare(cython.Py_ssize_t, _AT["devnum"])
-_BUSNUM = cython.declare(cython.Py_ssize_t, _AT["busnum"] // 2)
-_FLAG_SETUP = cython.declare(cython.Py_ssize_t, _AT["flag_setup"])
-_FLAG_DATA = cython.declare(cython.Py_ssize_t, _AT["flag_data"])
-_STATUS = cython.declare(cython.Py_ssize_t, _AT["status"] // 4)
-_LENGTH = cython.declare(cython.Py_ssize_t, _AT["length"] // 4)
-_SETUP = cython.declare(cython.Py_ssize_t, _AT["setup"])
-_ERROR_COUNT = cython.declare(cython.Py_ssize_t, _AT["error_count"] // 4)
-_NUMDESC = cython.declare(cython.Py_ssize_t, _AT["numdesc"] // 4)
-_NDESC = cython.declare(cython.Py_ssize_t, _AT["ndesc"] // 4)
-_TS = cython.declare(cython.Py_ssize_t, _AT["ts"] // 8)
-_DATA_AT = cython.declare(cython.Py_ssize_t, _AT["data_at"] // 8)
-_CAPTURED = cython.declare(cython.Py_ssize_t, _AT["captured"] // 4)
-_ABSENT = cython.declare(cython.Py_ssize_t, _AT["absent"] // 2)
-_CLOCK = cython.declare(cython.Py_ssize_t, _AT["clock"])
-_MARKS = cython.declare(cython.Py_ssize_t, _AT["marks"])
-_WALL = cython.declare(cython.int, _layout.WALL)
-_NO_TS = cython.declare(cython.int, _A["ts"])
-_NO_BUS = cython.declare(cython.int, _A["busnum"])
-_NO_LENGTH = cython.declare(cython.int, _A["length"])
-_NO_NUMDESC = cython.declare(cython.int, _A["numdesc"])
 
 # How `lines` tells the time.
 RELATIVE, ABSOLUTE, DELTA = range(3)
@@ -240,28 +213,28 @@ def lines(
         r16, r32, u32, r64 = r8.cast("H"), r8.cast("i"), r8.cast("I"), r8.cast("q")
 
     while n < count:
-        row = n * _W8
+        row = n * f.W8
         words: bytes = b""
-        marks: bytes = mark_words[r8[row + _MARKS]]
-        if r8[row + _FLAG_SETUP] == 0 and r8[row + _XFER] == 2:
+        marks: bytes = mark_words[r8[row + f.MARKS]]
+        if r8[row + f.FLAG_SETUP] == 0 and r8[row + f.XFER] == 2:
             words = setup_words(  # type: ignore[operator]  # Cython knows no callable type
-                bytes(rows[row + _SETUP : row + _SETUP + 8])
+                bytes(rows[row + f.SETUP : row + f.SETUP + 8])
             )
         if at + _LINE_ROOM + len(words) + len(marks) > limit:
             break
-        absent = r16[n * _W16 + _ABSENT]
-        event = r8[row + _TYPE]
-        xfer = r8[row + _XFER] & 3
-        ts = r64[n * _W64 + _TS]
-        if absent & _NO_TS:
-            at = _pad(o, at, at + (26 if time == _ABSOLUTE and r8[row + _CLOCK] == _WALL else 14))
+        absent = r16[n * f.W16 + f.ABSENT]
+        event = r8[row + f.TYPE]
+        xfer = r8[row + f.XFER] & 3
+        ts = r64[n * f.W64 + f.TS]
+        if absent & f.NO_TS:
+            at = _pad(o, at, at + (26 if time == _ABSOLUTE and r8[row + f.CLOCK] == f.WALL else 14))
             o[at - 1] = 63
         elif time == _DELTA:
             at = _seconds(o, at, ts - zero, 14)
             zero = ts
         elif time != _ABSOLUTE:
             at = _seconds(o, at, ts - zero, 14)
-        elif r8[row + _CLOCK] == _WALL and ts >= 0:
+        elif r8[row + f.CLOCK] == f.WALL and ts >= 0:
             at = _date(o, at, ts)
         else:
             at = _seconds(o, at, ts, 14)
@@ -270,24 +243,24 @@ def lines(
         at += 2
 
         head = at
-        if absent & _NO_BUS:
+        if absent & f.NO_BUS:
             o[at] = 63
             at += 1
         else:
-            at = _number(o, at, r16[n * _W16 + _BUSNUM], 1, 32)
+            at = _number(o, at, r16[n * f.W16 + f.BUSNUM], 1, 32)
         o[at] = 46
-        at = _number(o, at + 1, r8[row + _DEVNUM], 3, 48)
+        at = _number(o, at + 1, r8[row + f.DEVNUM], 3, 48)
         o[at] = 46
-        at = _number(o, at + 1, r8[row + _EPNUM] & 0x7F, 1, 32)
+        at = _number(o, at + 1, r8[row + f.EPNUM] & 0x7F, 1, 32)
         at = _pad(o, at, head + 10)
-        word = (xfer + (4 if r8[row + _EPNUM] & 0x80 else 0)) * 9
+        word = (xfer + (4 if r8[row + f.EPNUM] & 0x80 else 0)) * 9
         for k in range(9):
             o[at + k] = types[word + k]
         o[at + 9] = event
         o[at + 10] = 32
         at += 11
 
-        status = r32[n * _W32 + _STATUS]
+        status = r32[n * f.W32 + f.STATUS]
         place = at
         if event == 83 and status == -115:
             o[at] = 45
@@ -299,27 +272,27 @@ def lines(
         else:
             at = _number(o, at, status, 1, 32)
         at = _pad(o, at, place + _STATUS_WIDTH)
-        if absent & _NO_LENGTH:
+        if absent & f.NO_LENGTH:
             at = _pad(o, at, at + 7)
             o[at - 1] = 63
         else:
-            at = _number(o, at, r32[n * _W32 + _LENGTH], 7, 32)
+            at = _number(o, at, r32[n * f.W32 + f.LENGTH], 7, 32)
 
-        ndesc = u32[n * _W32 + _NDESC]
-        size = u32[n * _W32 + _CAPTURED] - 16 * ndesc
-        if words or size > 0 or marks or (xfer == 0 and event != 69 and not absent & _NO_NUMDESC):
+        ndesc = u32[n * f.W32 + f.NDESC]
+        size = u32[n * f.W32 + f.CAPTURED] - 16 * ndesc
+        if words or size > 0 or marks or (xfer == 0 and event != 69 and not absent & f.NO_NUMDESC):
             o[at] = 32
             at += 1
-        if xfer == 0 and event != 69 and not absent & _NO_NUMDESC:
+        if xfer == 0 and event != 69 and not absent & f.NO_NUMDESC:
             o[at] = 32
-            at = _number(o, at + 1, r32[n * _W32 + _NUMDESC], 1, 32)
+            at = _number(o, at + 1, r32[n * f.W32 + f.NUMDESC], 1, 32)
             for k in range(8):
                 o[at + k] = b" packets"[k]
             at += 8
-            if event == 67 and r32[n * _W32 + _ERROR_COUNT] != 0:
+            if event == 67 and r32[n * f.W32 + f.ERROR_COUNT] != 0:
                 o[at] = 44
                 o[at + 1] = 32
-                at = _number(o, at + 2, r32[n * _W32 + _ERROR_COUNT], 1, 32)
+                at = _number(o, at + 2, r32[n * f.W32 + f.ERROR_COUNT], 1, 32)
                 for k in range(7):
                     o[at + k] = b" failed"[k]
                 at += 7
@@ -329,8 +302,8 @@ def lines(
             for k in range(len(words)):
                 o[at + k] = words[k]
             at += len(words)
-        if size > 0 and r8[row + _FLAG_DATA] == 0:
-            place = r64[n * _W64 + _DATA_AT] + 16 * ndesc
+        if size > 0 and r8[row + f.FLAG_DATA] == 0:
+            place = r64[n * f.W64 + f.DATA_AT] + 16 * ndesc
             shown = size if size < _DATA_SHOWN else _DATA_SHOWN
             for k in range(shown):
                 if k & 3 == 0:

@@ -10,27 +10,11 @@ try:
 except ImportError:
     from usbmon import _cython as cython  # type: ignore[no-redef]
 
-from usbmon import layout as _layout
+if cython.compiled:
+    from cython.cimports.usbmon._kernel import fields as f
+else:
+    from usbmon._kernel import fields as f
 
-_AT = _layout.OFFSET
-_W64 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 8)
-_W32 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 4)
-_W16 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 2)
-_W8 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE)
-_ID = cython.declare(cython.Py_ssize_t, _AT["id"] // 8)
-_TYPE = cython.declare(cython.Py_ssize_t, _AT["type"])
-_XFER = cython.declare(cython.Py_ssize_t, _AT["xfer_type"])
-_EPNUM = cython.declare(cython.Py_ssize_t, _AT["epnum"])
-_DEVNUM = cython.declare(cython.Py_ssize_t, _AT["devnum"])
-_BUSNUM = cython.declare(cython.Py_ssize_t, _AT["busnum"] // 2)
-_STATUS = cython.declare(cython.Py_ssize_t, _AT["status"] // 4)
-_LENGTH = cython.declare(cython.Py_ssize_t, _AT["length"] // 4)
-_SETUP = cython.declare(cython.Py_ssize_t, _AT["setup"] // 8)
-_TS = cython.declare(cython.Py_ssize_t, _AT["ts"] // 8)
-_URB = cython.declare(cython.Py_ssize_t, _AT["urb"] // 8)
-_MARKS = cython.declare(cython.Py_ssize_t, _AT["marks"])
-_DOUBLED = cython.declare(cython.int, _layout.DOUBLED)
-_ORPHAN = cython.declare(cython.int, _layout.ORPHAN)
 
 # One entry is eight words: tag, place (bus, device, endpoint, type), urb, state, the time and the
 # likeness of the submission, and those of the completion.
@@ -163,22 +147,22 @@ def _stamp(
             if used >= room:
                 stop = n
                 break
-            tag = u64[n * _W64 + _ID]
-            place = r16[n * _W16 + _BUSNUM]
+            tag = u64[n * f.W64 + f.ID]
+            place = r16[n * f.W16 + f.BUSNUM]
             e = _find(table, mask, tag, place)
-            place |= cython.cast(cython.ulonglong, r8[n * _W8 + _DEVNUM]) << 16
-            place |= cython.cast(cython.ulonglong, r8[n * _W8 + _EPNUM] & 0x7F) << 24
-            place |= cython.cast(cython.ulonglong, r8[n * _W8 + _XFER]) << 32
-            ts = r64[n * _W64 + _TS]
-            likeness = u32[n * _W32 + _LENGTH]
-            likeness |= cython.cast(cython.ulonglong, u32[n * _W32 + _STATUS]) << 32
+            place |= cython.cast(cython.ulonglong, r8[n * f.W8 + f.DEVNUM]) << 16
+            place |= cython.cast(cython.ulonglong, r8[n * f.W8 + f.EPNUM] & 0x7F) << 24
+            place |= cython.cast(cython.ulonglong, r8[n * f.W8 + f.XFER]) << 32
+            ts = r64[n * f.W64 + f.TS]
+            likeness = u32[n * f.W32 + f.LENGTH]
+            likeness |= cython.cast(cython.ulonglong, u32[n * f.W32 + f.STATUS]) << 32
             state = table[e + 3]
             if state == 0:
                 used += 1
                 table[e] = tag
                 table[e + 1] = place
-            if r8[n * _W8 + _TYPE] == 83:
-                likeness ^= _mix(u64[n * _W64 + _SETUP])
+            if r8[n * f.W8 + f.TYPE] == 83:
+                likeness ^= _mix(u64[n * f.W64 + f.SETUP64])
                 if (
                     state != 0
                     and (state & _FLYING or ts < times[e + 6])
@@ -189,7 +173,7 @@ def _stamp(
                 ):
                     doubled += 1
                     table[e + 3] = state | _SUSPECT
-                    r8[n * _W8 + _MARKS] = r8[n * _W8 + _MARKS] | _DOUBLED
+                    r8[n * f.W8 + f.MARKS] = r8[n * f.W8 + f.MARKS] | f.DOUBLED
                 else:
                     if state & _SUSPECT:
                         refuted += 1
@@ -218,7 +202,7 @@ def _stamp(
                 and _near(times[e + 6], ts, window)
             ):
                 doubled += 1
-                r8[n * _W8 + _MARKS] = r8[n * _W8 + _MARKS] | _DOUBLED
+                r8[n * f.W8 + f.MARKS] = r8[n * f.W8 + f.MARKS] | f.DOUBLED
                 if state & _SUSPECT:
                     confirmed += 1
                     table[e + 3] = _LANDED
@@ -227,7 +211,7 @@ def _stamp(
                     flying -= 1
                     lost += 1
                 orphans += 1
-                r8[n * _W8 + _MARKS] = r8[n * _W8 + _MARKS] | _ORPHAN
+                r8[n * f.W8 + f.MARKS] = r8[n * f.W8 + f.MARKS] | f.ORPHAN
                 table[e + 1] = place
                 table[e + 2] = number
                 table[e + 3] = _LANDED
@@ -236,7 +220,7 @@ def _stamp(
                 times[e + 6] = ts
                 table[e + 7] = likeness
                 number += 1
-            u64[n * _W64 + _URB] = table[e + 2]
+            u64[n * f.W64 + f.URB] = table[e + 2]
     counts[0] = number
     counts[1] = used
     counts[2] = flying

@@ -11,52 +11,14 @@ try:
 except ImportError:
     from usbmon import _cython as cython  # type: ignore[no-redef]
 
-import sys
+if cython.compiled:
+    from cython.cimports.usbmon._kernel import fields as f
+else:
+    from usbmon._kernel import fields as f
+
 
 from usbmon import layout as _layout
 
-_A = _layout.ABSENT_BIT
-_AT = _layout.OFFSET
-_W64 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 8)
-_W32 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 4)
-_W16 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 2)
-_W8 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE)
-_ID = cython.declare(cython.Py_ssize_t, _AT["id"] // 8)
-_TYPE = cython.declare(cython.Py_ssize_t, _AT["type"])
-_XFER = cython.declare(cython.Py_ssize_t, _AT["xfer_type"])
-_EPNUM = cython.declare(cython.Py_ssize_t, _AT["epnum"])
-_DEVNUM = cython.declare(cython.Py_ssize_t, _AT["devnum"])
-_BUSNUM = cython.declare(cython.Py_ssize_t, _AT["busnum"] // 2)
-_FLAG_SETUP = cython.declare(cython.Py_ssize_t, _AT["flag_setup"])
-_FLAG_DATA = cython.declare(cython.Py_ssize_t, _AT["flag_data"])
-_TS_SEC = cython.declare(cython.Py_ssize_t, _AT["ts_sec"] // 8)
-_TS_USEC = cython.declare(cython.Py_ssize_t, _AT["ts_usec"] // 4)
-_STATUS = cython.declare(cython.Py_ssize_t, _AT["status"] // 4)
-_LENGTH = cython.declare(cython.Py_ssize_t, _AT["length"] // 4)
-_LEN_CAP = cython.declare(cython.Py_ssize_t, _AT["len_cap"] // 4)
-_LEN_CAP8 = cython.declare(cython.Py_ssize_t, _AT["len_cap"])
-_SETUP = cython.declare(cython.Py_ssize_t, _AT["setup"])
-_ERROR_COUNT = cython.declare(cython.Py_ssize_t, _AT["error_count"] // 4)
-_NUMDESC = cython.declare(cython.Py_ssize_t, _AT["numdesc"] // 4)
-_START_FRAME = cython.declare(cython.Py_ssize_t, _AT["start_frame"] // 4)
-_NDESC = cython.declare(cython.Py_ssize_t, _AT["ndesc"] // 4)
-_TS = cython.declare(cython.Py_ssize_t, _AT["ts"] // 8)
-_DATA_AT = cython.declare(cython.Py_ssize_t, _AT["data_at"] // 8)
-_CAPTURED = cython.declare(cython.Py_ssize_t, _AT["captured"] // 4)
-_USBD_STATUS = cython.declare(cython.Py_ssize_t, _AT["usbd_status"] // 4)
-_USBD_FUNCTION = cython.declare(cython.Py_ssize_t, _AT["usbd_function"] // 2)
-_ABSENT = cython.declare(cython.Py_ssize_t, _AT["absent"] // 2)
-_INTERFACE = cython.declare(cython.Py_ssize_t, _AT["interface"] // 2)
-_CLOCK = cython.declare(cython.Py_ssize_t, _AT["clock"])
-
-_NO_TS = cython.declare(cython.int, _A["ts"])
-_NO_LENGTH = cython.declare(cython.int, _A["length"])
-_NO_LEN_CAP = cython.declare(cython.int, _A["len_cap"])
-_LINUX = cython.declare(cython.int, _A["usbd_status"] | _A["usbd_function"])
-_OLD_HEADER = cython.declare(cython.int, _A["interval"] | _A["start_frame"] | _A["xfer_flags"])
-_USBPCAP = cython.declare(cython.int, _A["interval"] | _A["xfer_flags"] | _A["len_cap"])
-_WALL = cython.declare(cython.int, _layout.WALL)
-_LITTLE = cython.declare(cython.bint, sys.byteorder == "little")
 _I32_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
 _U32_MAX = cython.declare(cython.longlong, 0xFFFFFFFF)
 _BILLION = cython.declare(cython.longlong, 1_000_000_000)
@@ -158,9 +120,9 @@ def _swap_packet(
     for k in range(0, count, 2):
         if fields[k] + fields[k + 1] <= size:
             _reverse(out, at + fields[k], fields[k + 1])
-    if out[at + _XFER] == 0:
-        _reverse(out, at + _SETUP, 4)
-        _reverse(out, at + _SETUP + 4, 4)
+    if out[at + f.XFER] == 0:
+        _reverse(out, at + f.SETUP, 4)
+        _reverse(out, at + f.SETUP + 4, 4)
 
 
 @cython.cfunc
@@ -169,13 +131,13 @@ def _swap_packet(
 @cython.exceptval(check=False)
 def _plausible(p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t) -> cython.bint:
     """Whether this can be the head of an event of the binary API (not a filler)."""
-    usec: cython.longlong = _load32(p, at + 24, not _LITTLE)
+    usec: cython.longlong = _load32(p, at + 24, not f.LITTLE)
     flag: cython.int = p[at + 14]
     if p[at + 8] != 83 and p[at + 8] != 67 and p[at + 8] != 69:
         return False
     if p[at + 9] > 3 or p[at + 10] & 0x70 or p[at + 11] > 127 or usec > 999999:
         return False
-    if _load32(p, at + (20 if _LITTLE else 16), not _LITTLE) > 1:  # a second after the year 2242
+    if _load32(p, at + (20 if f.LITTLE else 16), not f.LITTLE) > 1:  # a second after the year 2242
         return False
     return (flag == 0 or flag > 32) and flag < 127 and p[at + 15] < 127
 
@@ -194,14 +156,14 @@ def _begin(
 ) -> cython.void:
     """Begin a row with a record's time and place; of our fields, all others become 0."""
     k: cython.Py_ssize_t
-    for k in range(8, _W64):
-        u64[n * _W64 + k] = 0
+    for k in range(8, f.W64):
+        u64[n * f.W64 + k] = 0
     if cython.compiled:
-        u64[n * _W64 + _TS] = cython.cast(cython.ulonglong, ts)
+        u64[n * f.W64 + f.TS] = cython.cast(cython.ulonglong, ts)
     else:
-        u64[n * _W64 + _TS] = ts & 0xFFFFFFFFFFFFFFFF
-    u64[n * _W64 + _DATA_AT] = at
-    u32[n * _W32 + _CAPTURED] = size
+        u64[n * f.W64 + f.TS] = ts & 0xFFFFFFFFFFFFFFFF
+    u64[n * f.W64 + f.DATA_AT] = at
+    u32[n * f.W32 + f.CAPTURED] = size
 
 
 def plausible(text: cython.const[cython.uchar][::1], at: cython.Py_ssize_t) -> bool:
@@ -227,7 +189,7 @@ def walk_raw(
     whether it ended at bytes that are no record.
     """
     end: cython.Py_ssize_t = len(text)
-    limit: cython.Py_ssize_t = len(rows) // _W8
+    limit: cython.Py_ssize_t = len(rows) // f.W8
     at: cython.Py_ssize_t = start
     n: cython.Py_ssize_t = 0
     fillers: cython.Py_ssize_t = 0
@@ -249,7 +211,7 @@ def walk_raw(
                 fillers += 1
                 at += header
                 continue
-            payload = _load32(p, at + _LEN_CAP8, not _LITTLE)
+            payload = _load32(p, at + f.LEN_CAP8, not f.LITTLE)
             if payload > _LARGEST or not _plausible(p, at):
                 lost = True
                 break
@@ -273,7 +235,7 @@ def walk_pcap(
     """Records of a pcap file. Returns how many rows were filled, where the walk ended, and whether
     it ended at a record that claims more than any record holds."""
     end: cython.Py_ssize_t = len(text)
-    limit: cython.Py_ssize_t = len(rows) // _W8
+    limit: cython.Py_ssize_t = len(rows) // f.W8
     at: cython.Py_ssize_t = start
     n: cython.Py_ssize_t = 0
     lost: cython.bint = False
@@ -320,7 +282,7 @@ def walk_pcapng(
     were filled and where the walk ended.
     """
     end: cython.Py_ssize_t = len(text)
-    limit: cython.Py_ssize_t = len(rows) // _W8
+    limit: cython.Py_ssize_t = len(rows) // f.W8
     known: cython.longlong = len(interfaces) // 6
     at: cython.Py_ssize_t = start
     n: cython.Py_ssize_t = 0
@@ -363,7 +325,7 @@ def walk_pcapng(
                 else:
                     low = _decimal_time(high, low, interfaces[i + 1], interfaces[i + 2])
                 _begin(u64, u32, n, low + interfaces[i + 4] * _BILLION, at + 28, size)
-                r16[n * _W16 + _INTERFACE] = (base + number) & 0xFFFF
+                r16[n * f.W16 + f.INTERFACE] = (base + number) & 0xFFFF
                 n += 1
             at += total
     return n, at
@@ -465,14 +427,14 @@ def unpack(
         r64, u64 = r8.cast("q"), r8.cast("Q")
     with cython.nogil:
         for n in range(count):
-            number = r16[n * _W16 + _INTERFACE]
+            number = r16[n * f.W16 + f.INTERFACE]
             header = interfaces[(number - base) * 6]
-            at = r64[n * _W64 + _DATA_AT]
-            size = u32[n * _W32 + _CAPTURED]
-            ts = r64[n * _W64 + _TS]
+            at = r64[n * f.W64 + f.DATA_AT]
+            size = u32[n * f.W32 + f.CAPTURED]
+            ts = r64[n * f.W64 + f.TS]
             if m < n:
                 _begin(u64, u32, m, ts, at, size)
-                r16[m * _W16 + _INTERFACE] = number
+                r16[m * f.W16 + f.INTERFACE] = number
             if header == 249:
                 taken, spare = _usbpcap(p, at, size, spare, r8, r16, r32, u32, r64, m, errnos)
                 m += taken
@@ -483,33 +445,33 @@ def unpack(
                 continue
             if header == 64:
                 for k in range(64):
-                    r8[m * _W8 + k] = p[at + k]
+                    r8[m * f.W8 + k] = p[at + k]
             else:
                 for k in range(48):
-                    r8[m * _W8 + k] = p[at + k]
-                u64[m * _W64 + 6] = u64[m * _W64 + 7] = 0
+                    r8[m * f.W8 + k] = p[at + k]
+                u64[m * f.W64 + 6] = u64[m * f.W64 + 7] = 0
             if swap:
-                _swap_packet(r8, m * _W8, header, swapped, field_count)
+                _swap_packet(r8, m * f.W8, header, swapped, field_count)
             size -= header
             at += header
-            r64[m * _W64 + _DATA_AT] = at
-            u32[m * _W32 + _CAPTURED] = size
-            r8[m * _W8 + _CLOCK] = _WALL
+            r64[m * f.W64 + f.DATA_AT] = at
+            u32[m * f.W32 + f.CAPTURED] = size
+            r8[m * f.W8 + f.CLOCK] = f.WALL
             if own_time:
-                r64[m * _W64 + _TS] = (
-                    r64[m * _W64 + _TS_SEC] * _BILLION + r32[m * _W32 + _TS_USEC] * 1000
+                r64[m * f.W64 + f.TS] = (
+                    r64[m * f.W64 + f.TS_SEC] * _BILLION + r32[m * f.W32 + f.TS_USEC] * 1000
                 )
-            r16[m * _W16 + _ABSENT] = _LINUX
+            r16[m * f.W16 + f.ABSENT] = f.LINUX
             if header == 48:
-                r16[m * _W16 + _ABSENT] = _LINUX | _OLD_HEADER
-                if r8[m * _W8 + _XFER] == 0 and r8[m * _W8 + _TYPE] != 69:
-                    ndesc = r32[m * _W32 + _NUMDESC]
-                    u32[m * _W32 + _NDESC] = 0 if ndesc < 0 else (128 if ndesc > 128 else ndesc)
-            ndesc = u32[m * _W32 + _NDESC]
+                r16[m * f.W16 + f.ABSENT] = f.LINUX | f.OLD_HEADER
+                if r8[m * f.W8 + f.XFER] == 0 and r8[m * f.W8 + f.TYPE] != 69:
+                    ndesc = r32[m * f.W32 + f.NUMDESC]
+                    u32[m * f.W32 + f.NDESC] = 0 if ndesc < 0 else (128 if ndesc > 128 else ndesc)
+            ndesc = u32[m * f.W32 + f.NDESC]
             if ndesc * 16 > size:  # cut, and a part of a descriptor is nothing
                 ndesc = size // 16
-                u32[m * _W32 + _NDESC] = ndesc
-                u32[m * _W32 + _CAPTURED] = ndesc * 16
+                u32[m * f.W32 + f.NDESC] = ndesc
+                u32[m * f.W32 + f.CAPTURED] = ndesc * 16
             if swap:
                 for k in range(ndesc * 4):
                     _reverse(p, at + k * 4, 4)
@@ -568,22 +530,22 @@ def _usbpcap(
     if length > _LARGEST:
         return 0, spare
     for k in range(8):
-        r64[n * _W64 + k] = 0
+        r64[n * f.W64 + k] = 0
     for k in range(8):
-        r8[n * _W8 + (k if _LITTLE else 7 - k)] = p[at + 2 + k]
-    r8[n * _W8 + _TYPE] = 67 if back else 83
-    r8[n * _W8 + _XFER] = xfer
-    r8[n * _W8 + _EPNUM] = p[at + 21] & 0x8F
-    r8[n * _W8 + _DEVNUM] = p[at + 19]
-    r16[n * _W16 + _BUSNUM] = p[at + 17] | (p[at + 18] << 8)
-    r8[n * _W8 + _FLAG_SETUP] = 45
-    r64[n * _W64 + _TS_SEC] = r64[n * _W64 + _TS] // _BILLION
-    r32[n * _W32 + _TS_USEC] = r64[n * _W64 + _TS] % _BILLION // 1000
-    r32[n * _W32 + _STATUS] = _errno_of(errnos, usbd) if back else -115
-    u32[n * _W32 + _USBD_STATUS] = usbd
-    r16[n * _W16 + _USBD_FUNCTION] = p[at + 14] | (p[at + 15] << 8)
-    r16[n * _W16 + _ABSENT] = _USBPCAP
-    r8[n * _W8 + _CLOCK] = _WALL
+        r8[n * f.W8 + (k if f.LITTLE else 7 - k)] = p[at + 2 + k]
+    r8[n * f.W8 + f.TYPE] = 67 if back else 83
+    r8[n * f.W8 + f.XFER] = xfer
+    r8[n * f.W8 + f.EPNUM] = p[at + 21] & 0x8F
+    r8[n * f.W8 + f.DEVNUM] = p[at + 19]
+    r16[n * f.W16 + f.BUSNUM] = p[at + 17] | (p[at + 18] << 8)
+    r8[n * f.W8 + f.FLAG_SETUP] = 45
+    r64[n * f.W64 + f.TS_SEC] = r64[n * f.W64 + f.TS] // _BILLION
+    r32[n * f.W32 + f.TS_USEC] = r64[n * f.W64 + f.TS] % _BILLION // 1000
+    r32[n * f.W32 + f.STATUS] = _errno_of(errnos, usbd) if back else -115
+    u32[n * f.W32 + f.USBD_STATUS] = usbd
+    r16[n * f.W16 + f.USBD_FUNCTION] = p[at + 14] | (p[at + 15] << 8)
+    r16[n * f.W16 + f.ABSENT] = f.USBPCAP
+    r8[n * f.W8 + f.CLOCK] = f.WALL
     data = at + header
     size -= header
     if xfer == 2:
@@ -591,9 +553,9 @@ def _usbpcap(
         # Stage 0 has the setup packet before the data; USBPcap 1.5 and later tell 3, "complete".
         if stage == 0 and not back and size >= 8:
             for k in range(8):
-                r8[n * _W8 + _SETUP + k] = p[data + k]
-            r8[n * _W8 + _FLAG_SETUP] = 0
-            r8[n * _W8 + _EPNUM] = (p[at + 21] & 0x0F) | (p[data] & 0x80)
+                r8[n * f.W8 + f.SETUP + k] = p[data + k]
+            r8[n * f.W8 + f.FLAG_SETUP] = 0
+            r8[n * f.W8 + f.EPNUM] = (p[at + 21] & 0x0F) | (p[data] & 0x80)
             data += 8
             size -= 8
             if p[data - 8] & 0x80:
@@ -602,30 +564,30 @@ def _usbpcap(
                 length = length - 8 if length > 8 else 0
     if xfer == 0:
         packets = _load32(p, at + 31, False)
-        r32[n * _W32 + _START_FRAME] = _load32(p, at + 27, False) & 0x7FFFFFFF
-        r32[n * _W32 + _ERROR_COUNT] = _load32(p, at + 35, False) & 0x7FFFFFFF
-        r32[n * _W32 + _NUMDESC] = packets & 0x7FFFFFFF
+        r32[n * f.W32 + f.START_FRAME] = _load32(p, at + 27, False) & 0x7FFFFFFF
+        r32[n * f.W32 + f.ERROR_COUNT] = _load32(p, at + 35, False) & 0x7FFFFFFF
+        r32[n * f.W32 + f.NUMDESC] = packets & 0x7FFFFFFF
         # Its packets stand in the header, in another order than the kernel's descriptors.
         if packets * 12 + 39 == header:
             _turn_packets(p, at + 39, packets, errnos, spare)
             for k in range(size):
                 p[spare + packets * 16 + k] = p[data + k]
-            u32[n * _W32 + _NDESC] = packets
+            u32[n * f.W32 + f.NDESC] = packets
             data = spare
             size += packets * 16
             spare += size
-    elif not back and r8[n * _W8 + _EPNUM] & 0x80 and xfer != 2:
-        r16[n * _W16 + _ABSENT] = r16[n * _W16 + _ABSENT] | _NO_LENGTH
-    u32[n * _W32 + _LENGTH] = length
-    u32[n * _W32 + _LEN_CAP] = size
-    r64[n * _W64 + _DATA_AT] = data
-    u32[n * _W32 + _CAPTURED] = size
+    elif not back and r8[n * f.W8 + f.EPNUM] & 0x80 and xfer != 2:
+        r16[n * f.W16 + f.ABSENT] = r16[n * f.W16 + f.ABSENT] | f.NO_LENGTH
+    u32[n * f.W32 + f.LENGTH] = length
+    u32[n * f.W32 + f.LEN_CAP] = size
+    r64[n * f.W64 + f.DATA_AT] = data
+    u32[n * f.W32 + f.CAPTURED] = size
     # USBPcap before 1.5 tells the data of a control output in a record of the way back.
-    if size == 16 * u32[n * _W32 + _NDESC]:
-        if not back and r8[n * _W8 + _EPNUM] & 0x80:
-            r8[n * _W8 + _FLAG_DATA] = 60
-        elif back and not r8[n * _W8 + _EPNUM] & 0x80:
-            r8[n * _W8 + _FLAG_DATA] = 62
+    if size == 16 * u32[n * f.W32 + f.NDESC]:
+        if not back and r8[n * f.W8 + f.EPNUM] & 0x80:
+            r8[n * f.W8 + f.FLAG_DATA] = 60
+        elif back and not r8[n * f.W8 + f.EPNUM] & 0x80:
+            r8[n * f.W8 + f.FLAG_DATA] = 62
     return 1, spare
 
 
@@ -642,10 +604,10 @@ def _turn_packets(
     """Make the kernel's descriptors at `out` of USBPcap's packets, which have 12 bytes each."""
     k: cython.longlong
     for k in range(packets):
-        _store32(p, out, _errno_of(errnos, _load32(p, first + k * 12 + 8, False)), not _LITTLE)
-        _store32(p, out + 4, _load32(p, first + k * 12, False), not _LITTLE)
-        _store32(p, out + 8, _load32(p, first + k * 12 + 4, False), not _LITTLE)
-        _store32(p, out + 12, 0, not _LITTLE)
+        _store32(p, out, _errno_of(errnos, _load32(p, first + k * 12 + 8, False)), not f.LITTLE)
+        _store32(p, out + 4, _load32(p, first + k * 12, False), not f.LITTLE)
+        _store32(p, out + 8, _load32(p, first + k * 12 + 4, False), not f.LITTLE)
+        _store32(p, out + 12, 0, not f.LITTLE)
         out += 16
 
 
@@ -681,7 +643,7 @@ def pack(
     sec: cython.longlong
     usec: cython.longlong
     number: cython.longlong
-    swap: cython.bint = big == _LITTLE
+    swap: cython.bint = big == f.LITTLE
     fields: cython.const[cython.uchar][::1] = _SWAPPED
     swapped: cython.pointer[cython.const[cython.uchar]]
     field_count: cython.Py_ssize_t = len(_SWAPPED)
@@ -709,10 +671,10 @@ def pack(
         r16, r32, u32, r64 = r8.cast("H"), r8.cast("i"), r8.cast("I"), r8.cast("q")
     with cython.nogil:
         for n in range(count):
-            size = u32[n * _W32 + _CAPTURED]
-            data = r64[n * _W64 + _DATA_AT]
-            ndesc = u32[n * _W32 + _NDESC]
-            ts = r64[n * _W64 + _TS]
+            size = u32[n * f.W32 + f.CAPTURED]
+            data = r64[n * f.W64 + f.DATA_AT]
+            ndesc = u32[n * f.W32 + f.NDESC]
+            ts = r64[n * f.W64 + f.TS]
             sec = ts // _BILLION
             usec = ts % _BILLION
             if usec < 0:
@@ -720,8 +682,8 @@ def pack(
             if sec * _BILLION + usec > ts:
                 sec -= 1
             original = header + ndesc * 16
-            if r8[n * _W8 + _FLAG_DATA] == 0 and r32[n * _W32 + _LENGTH] > 0:
-                original += u32[n * _W32 + _LENGTH]
+            if r8[n * f.W8 + f.FLAG_DATA] == 0 and r32[n * f.W32 + f.LENGTH] > 0:
+                original += u32[n * f.W32 + f.LENGTH]
             if original < header + size:
                 original = header + size
             if container == _PCAP:
@@ -732,7 +694,7 @@ def pack(
                 at += 16
             elif container == _PCAPNG:
                 pad = (4 - (header + size) % 4) % 4
-                number = r16[n * _W16 + _INTERFACE]
+                number = r16[n * f.W16 + f.INTERFACE]
                 _store32(o, at, 6, big)
                 _store32(o, at + 4, 32 + header + size + pad, big)
                 _store32(o, at + 8, interfaces[number] if number < len(interfaces) else 0, big)
@@ -743,18 +705,18 @@ def pack(
                 at += 28
             start = at
             for k in range(48):
-                o[at + k] = r8[n * _W8 + k]
+                o[at + k] = r8[n * f.W8 + k]
             if header == 64:
                 for k in range(48, 64):
-                    o[at + k] = r8[n * _W8 + k]
-            if r8[n * _W8 + _CLOCK] != _WALL:
-                _store32(o, at + _TS_SEC * 8, sec if _LITTLE else sec >> 32, not _LITTLE)
-                _store32(o, at + _TS_SEC * 8 + 4, sec >> 32 if _LITTLE else sec, not _LITTLE)
-                _store32(o, at + _TS_USEC * 4, usec // 1000, not _LITTLE)
-            if r8[n * _W8 + _XFER] == 0 and r16[n * _W16 + _ABSENT] & _NO_LEN_CAP:
-                _store32(o, at + _NUMDESC * 4, ndesc, not _LITTLE)
-            if container == _BARE and u32[n * _W32 + _LEN_CAP] != size:
-                _store32(o, at + _LEN_CAP8, size, not _LITTLE)
+                    o[at + k] = r8[n * f.W8 + k]
+            if r8[n * f.W8 + f.CLOCK] != f.WALL:
+                _store32(o, at + f.TS_SEC * 8, sec if f.LITTLE else sec >> 32, not f.LITTLE)
+                _store32(o, at + f.TS_SEC * 8 + 4, sec >> 32 if f.LITTLE else sec, not f.LITTLE)
+                _store32(o, at + f.TS_USEC * 4, usec // 1000, not f.LITTLE)
+            if r8[n * f.W8 + f.XFER] == 0 and r16[n * f.W16 + f.ABSENT] & f.NO_LEN_CAP:
+                _store32(o, at + f.NUMDESC * 4, ndesc, not f.LITTLE)
+            if container == _BARE and u32[n * f.W32 + f.LEN_CAP] != size:
+                _store32(o, at + f.LEN_CAP8, size, not f.LITTLE)
             if swap:
                 _swap_packet(o, at, header, swapped, field_count)
             at += header
@@ -786,5 +748,5 @@ def payload_size(rows: cython.const[cython.uchar][::1], count: cython.Py_ssize_t
         u32 = memoryview(rows).cast("I")
     with cython.nogil:
         for n in range(count):
-            total += u32[n * _W32 + _CAPTURED]
+            total += u32[n * f.W32 + f.CAPTURED]
     return total

@@ -8,48 +8,15 @@ try:
 except ImportError:
     from usbmon import _cython as cython  # type: ignore[no-redef]
 
-import sys
+if cython.compiled:
+    from cython.cimports.usbmon._kernel import fields as f
+else:
+    from usbmon._kernel import fields as f
 
-from usbmon import layout as _layout
 
-_A = _layout.ABSENT_BIT
-_AT = _layout.OFFSET
-_W64 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 8)
-_W32 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 4)
-_W16 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 2)
-_W8 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE)
-_TYPE = cython.declare(cython.Py_ssize_t, _AT["type"])
-_XFER = cython.declare(cython.Py_ssize_t, _AT["xfer_type"])
-_EPNUM = cython.declare(cython.Py_ssize_t, _AT["epnum"])
-_DEVNUM = cython.declare(cython.Py_ssize_t, _AT["devnum"])
-_BUSNUM = cython.declare(cython.Py_ssize_t, _AT["busnum"] // 2)
-_FLAG_SETUP = cython.declare(cython.Py_ssize_t, _AT["flag_setup"])
-_FLAG_DATA = cython.declare(cython.Py_ssize_t, _AT["flag_data"])
-_STATUS = cython.declare(cython.Py_ssize_t, _AT["status"] // 4)
-_LENGTH = cython.declare(cython.Py_ssize_t, _AT["length"] // 4)
-_LEN_CAP = cython.declare(cython.Py_ssize_t, _AT["len_cap"] // 4)
-_NUMDESC = cython.declare(cython.Py_ssize_t, _AT["numdesc"] // 4)
-_NDESC = cython.declare(cython.Py_ssize_t, _AT["ndesc"] // 4)
-_TS = cython.declare(cython.Py_ssize_t, _AT["ts"] // 8)
-_DATA_AT = cython.declare(cython.Py_ssize_t, _AT["data_at"] // 8)
-_CAPTURED = cython.declare(cython.Py_ssize_t, _AT["captured"] // 4)
-_ABSENT = cython.declare(cython.Py_ssize_t, _AT["absent"] // 2)
-_XFER_FLAGS = cython.declare(cython.Py_ssize_t, _AT["xfer_flags"] // 4)
-_CLOCK = cython.declare(cython.Py_ssize_t, _AT["clock"])
-_MARKS = cython.declare(cython.Py_ssize_t, _AT["marks"])
-_DOUBLED = cython.declare(cython.int, _layout.DOUBLED)
-_WALL = cython.declare(cython.int, _layout.WALL)
-_NO_BUS = cython.declare(cython.int, _A["busnum"])
-_NO_INTERVAL = cython.declare(cython.int, _A["interval"])
-_NO_XFER_FLAGS = cython.declare(cython.int, _A["xfer_flags"])
-_NO_TS = cython.declare(cython.int, _A["ts"])
-_NO_NUMDESC = cython.declare(cython.int, _A["numdesc"])
-_NO_LEN_CAP = cython.declare(cython.int, _A["len_cap"])
-_NO_USBD = cython.declare(cython.int, _A["usbd_function"])
 _I32_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
 _TWO32 = cython.declare(cython.longlong, 1 << 32)
 _HASH = cython.declare(cython.longlong, 0x9E3779B1)
-_LITTLE = cython.declare(cython.bint, sys.byteorder == "little")
 
 # Words of the global counters, and of one endpoint's entry.
 TOTALS = (
@@ -84,7 +51,7 @@ _UNLISTED = cython.declare(cython.Py_ssize_t, _T["unlisted"])
 @cython.exceptval(check=False)
 def _u32(p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t) -> cython.longlong:
     value: cython.uint
-    if _LITTLE:
+    if f.LITTLE:
         value = p[at + 3]
         value = (value << 8) | p[at + 2]
         value = (value << 8) | p[at + 1]
@@ -177,9 +144,9 @@ def tally(
 
     with cython.nogil:
         for n in range(count):
-            absent = r16[n * _W16 + _ABSENT]
-            ts = r64[n * _W64 + _TS]
-            if absent & _NO_TS:
+            absent = r16[n * f.W16 + f.ABSENT]
+            ts = r64[n * f.W64 + f.TS]
+            if absent & f.NO_TS:
                 totals[8] += 1
             else:
                 if events == 0:
@@ -194,20 +161,20 @@ def tally(
                     last = ts
                 previous = ts
             events += 1
-            clocks |= 1 << r8[n * _W8 + _CLOCK]
-            event = r8[n * _W8 + _TYPE]
-            is_in = r8[n * _W8 + _EPNUM] & 0x80 != 0
-            status = r32[n * _W32 + _STATUS]
-            length = r32[n * _W32 + _LENGTH]
-            captured = u32[n * _W32 + _CAPTURED]
+            clocks |= 1 << r8[n * f.W8 + f.CLOCK]
+            event = r8[n * f.W8 + f.TYPE]
+            is_in = r8[n * f.W8 + f.EPNUM] & 0x80 != 0
+            status = r32[n * f.W32 + f.STATUS]
+            length = r32[n * f.W32 + f.LENGTH]
+            captured = u32[n * f.W32 + f.CAPTURED]
             captured_all += captured
             ndesc = 0
 
             # Key 0 is an empty entry; the type plus one keeps it from being a key.
-            key = r16[n * _W16 + _BUSNUM]
-            key = (key << 8) | r8[n * _W8 + _DEVNUM]
-            key = (key << 8) | r8[n * _W8 + _EPNUM]
-            key = (key << 8) | (r8[n * _W8 + _XFER] + 1)
+            key = r16[n * f.W16 + f.BUSNUM]
+            key = (key << 8) | r8[n * f.W8 + f.DEVNUM]
+            key = (key << 8) | r8[n * f.W8 + f.EPNUM]
+            key = (key << 8) | (r8[n * f.W8 + f.XFER] + 1)
             slot = ((key * _HASH) >> 18) & mask
             while endpoints[slot * 10] != key and endpoints[slot * 10] != 0:
                 slot = (slot + 1) & mask
@@ -222,15 +189,15 @@ def tally(
             moved = length
             expected = length
             missing = False
-            if r8[n * _W8 + _XFER] == 0:
-                if absent & _NO_NUMDESC:
+            if r8[n * f.W8 + f.XFER] == 0:
+                if absent & f.NO_NUMDESC:
                     missing = event != 69
                 else:
-                    ndesc = u32[n * _W32 + _NDESC]
-                    missing = ndesc < r32[n * _W32 + _NUMDESC]
+                    ndesc = u32[n * f.W32 + f.NDESC]
+                    missing = ndesc < r32[n * f.W32 + f.NUMDESC]
                     moved = 0
                     expected = 0
-                    at = r64[n * _W64 + _DATA_AT]
+                    at = r64[n * f.W64 + f.DATA_AT]
                     for k in range(ndesc):
                         moved += _u32(p, at + 8)
                         if _u32(p, at + 4) + _u32(p, at + 8) > expected:
@@ -249,14 +216,14 @@ def tally(
 
             # From here on conditions are numbers: branches that go now this way, now that cost
             # more than all the rest.
-            flag = r8[n * _W8 + _FLAG_SETUP]
+            flag = r8[n * f.W8 + f.FLAG_SETUP]
             setup_missing += (flag != 0) & (flag != 45)
-            is_cut = (r8[n * _W8 + _FLAG_DATA] == 0) & (captured - 16 * ndesc < expected)
+            is_cut = (r8[n * f.W8 + f.FLAG_DATA] == 0) & (captured - 16 * ndesc < expected)
             cut += is_cut
             endpoints[e + 7] += is_cut
-            is_cut &= absent & _NO_LEN_CAP == 0
-            cut_by_container += is_cut & (captured < u32[n * _W32 + _LEN_CAP])
-            if r8[n * _W8 + _MARKS] & _DOUBLED:
+            is_cut &= absent & f.NO_LEN_CAP == 0
+            cut_by_container += is_cut & (captured < u32[n * f.W32 + f.LEN_CAP])
+            if r8[n * f.W8 + f.MARKS] & f.DOUBLED:
                 endpoints[e + 9] += 1
                 moved = 0
             if (event == 69) | (moved < 0):
@@ -344,30 +311,33 @@ def census(
         r16, _r32, u32, r64 = r8.cast("H"), r8.cast("i"), r8.cast("I"), r8.cast("q")
     with cython.nogil:
         for n in range(count):
-            absent = r16[n * _W16 + _ABSENT]
-            xfer = r8[n * _W8 + _XFER]
-            ndesc = u32[n * _W32 + _NDESC]
-            if data_limit >= 0 and u32[n * _W32 + _CAPTURED] - 16 * ndesc > data_limit:
+            absent = r16[n * f.W16 + f.ABSENT]
+            xfer = r8[n * f.W8 + f.XFER]
+            ndesc = u32[n * f.W32 + f.NDESC]
+            if data_limit >= 0 and u32[n * f.W32 + f.CAPTURED] - 16 * ndesc > data_limit:
                 counts[0] += 1
             if descriptor_limit >= 0 and ndesc > descriptor_limit:
                 counts[1] += 1
-            counts[2 if not absent & _NO_BUS else 9] += 1
-            if xfer < 2 and r8[n * _W8 + _TYPE] != 69:
-                counts[3 if not absent & _NO_INTERVAL else 10] += 1
+            counts[2 if not absent & f.NO_BUS else 9] += 1
+            if xfer < 2 and r8[n * f.W8 + f.TYPE] != 69:
+                counts[3 if not absent & f.NO_INTERVAL else 10] += 1
                 if xfer == 0:
-                    counts[4 if not absent & _NO_NUMDESC else 11] += 1
-                    if absent & _NO_INTERVAL and not absent & _NO_NUMDESC:
+                    counts[4 if not absent & f.NO_NUMDESC else 11] += 1
+                    if absent & f.NO_INTERVAL and not absent & f.NO_NUMDESC:
                         counts[16] += 1
-            if absent & _NO_XFER_FLAGS:
+            if absent & f.NO_XFER_FLAGS:
                 counts[12] += 1
-            elif u32[n * _W32 + _XFER_FLAGS] != 0:
+            elif u32[n * f.W32 + f.XFER_FLAGS] != 0:
                 counts[5] += 1
-            counts[6 if r8[n * _W8 + _CLOCK] == _WALL else 13] += 1
-            if r64[n * _W64 + _TS] % 1000 != 0:
+            counts[6 if r8[n * f.W8 + f.CLOCK] == f.WALL else 13] += 1
+            if r64[n * f.W64 + f.TS] % 1000 != 0:
                 counts[7] += 1
-            if not absent & _NO_USBD:
+            if not absent & f.NO_USBD:
                 counts[8] += 1
-            if absent & _NO_TS:
+            if absent & f.NO_TS:
                 counts[14] += 1
-            if not absent & _NO_LEN_CAP and u32[n * _W32 + _CAPTURED] < u32[n * _W32 + _LEN_CAP]:
+            if (
+                not absent & f.NO_LEN_CAP
+                and u32[n * f.W32 + f.CAPTURED] < u32[n * f.W32 + f.LEN_CAP]
+            ):
                 counts[15] += 1

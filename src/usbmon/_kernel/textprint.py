@@ -9,47 +9,15 @@ try:
 except ImportError:
     from usbmon import _cython as cython  # type: ignore[no-redef]
 
-import sys
+if cython.compiled:
+    from cython.cimports.usbmon._kernel import fields as f
+else:
+    from usbmon._kernel import fields as f
 
-from usbmon import layout as _layout
 
-_A = _layout.ABSENT_BIT
-_AT = _layout.OFFSET
-_W64 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 8)
-_W32 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 4)
-_W16 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 2)
-_W8 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE)
-_ID = cython.declare(cython.Py_ssize_t, _AT["id"] // 8)
-_TYPE = cython.declare(cython.Py_ssize_t, _AT["type"])
-_XFER = cython.declare(cython.Py_ssize_t, _AT["xfer_type"])
-_EPNUM = cython.declare(cython.Py_ssize_t, _AT["epnum"])
-_DEVNUM = cython.declare(cython.Py_ssize_t, _AT["devnum"])
-_BUSNUM = cython.declare(cython.Py_ssize_t, _AT["busnum"] // 2)
-_FLAG_SETUP = cython.declare(cython.Py_ssize_t, _AT["flag_setup"])
-_FLAG_DATA = cython.declare(cython.Py_ssize_t, _AT["flag_data"])
-_TS_SEC = cython.declare(cython.Py_ssize_t, _AT["ts_sec"] // 8)
-_TS_USEC = cython.declare(cython.Py_ssize_t, _AT["ts_usec"] // 4)
-_STATUS = cython.declare(cython.Py_ssize_t, _AT["status"] // 4)
-_LENGTH = cython.declare(cython.Py_ssize_t, _AT["length"] // 4)
-_SETUP = cython.declare(cython.Py_ssize_t, _AT["setup"])
-_ERROR_COUNT = cython.declare(cython.Py_ssize_t, _AT["error_count"] // 4)
-_NUMDESC = cython.declare(cython.Py_ssize_t, _AT["numdesc"] // 4)
-_INTERVAL = cython.declare(cython.Py_ssize_t, _AT["interval"] // 4)
-_START_FRAME = cython.declare(cython.Py_ssize_t, _AT["start_frame"] // 4)
-_NDESC = cython.declare(cython.Py_ssize_t, _AT["ndesc"] // 4)
-_DATA_AT = cython.declare(cython.Py_ssize_t, _AT["data_at"] // 8)
-_CAPTURED = cython.declare(cython.Py_ssize_t, _AT["captured"] // 4)
-_ABSENT = cython.declare(cython.Py_ssize_t, _AT["absent"] // 2)
-_CLOCK = cython.declare(cython.Py_ssize_t, _AT["clock"])
-
-_NO_INTERVAL = cython.declare(cython.int, _A["interval"])
-_NO_NUMDESC = cython.declare(cython.int, _A["numdesc"])
-_NO_TS = cython.declare(cython.int, _A["ts"])
-_WALL = cython.declare(cython.int, _layout.WALL)
 _I32_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
 _U32_MAX = cython.declare(cython.longlong, 0xFFFFFFFF)
 _TWO32 = cython.declare(cython.longlong, 1 << 32)
-_LITTLE = cython.declare(cython.bint, sys.byteorder == "little")
 
 # DATA_MAX and ISODESC_MAX of mon_text.c.
 DATA_MAX = 32
@@ -150,7 +118,7 @@ def _load32(
     p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t
 ) -> cython.longlong:
     a: cython.longlong
-    if _LITTLE:
+    if f.LITTLE:
         a = p[at + 3]
         a = (a << 8) | p[at + 2]
         a = (a << 8) | p[at + 1]
@@ -173,7 +141,7 @@ def _setup(
     row: cython.Py_ssize_t,
 ) -> cython.Py_ssize_t:
     """mon_text_read_statset: the setup packet, or the filler of one not captured."""
-    flag: cython.int = r8[row + _FLAG_SETUP]
+    flag: cython.int = r8[row + f.FLAG_SETUP]
     k: cython.Py_ssize_t
     out[at] = 32
     out[at + 1] = 115 if flag == 0 else flag
@@ -184,10 +152,10 @@ def _setup(
             out[at + 1] = out[at + 2] = out[at + 3] = out[at + 4] = 95
             at += 3 if k < 2 else 5
         elif k < 2:
-            at = _byte(out, at + 1, digits, r8[row + _SETUP + k])
+            at = _byte(out, at + 1, digits, r8[row + f.SETUP + k])
         else:
-            at = _byte(out, at + 1, digits, r8[row + _SETUP + 2 * k - 1])
-            at = _byte(out, at, digits, r8[row + _SETUP + 2 * k - 2])
+            at = _byte(out, at + 1, digits, r8[row + f.SETUP + 2 * k - 1])
+            at = _byte(out, at, digits, r8[row + f.SETUP + 2 * k - 2])
     return at
 
 
@@ -278,57 +246,58 @@ def print_text(
         r64, u64 = r8.cast("q"), r8.cast("Q")
     with cython.nogil:
         while n < count and at <= limit:
-            row = n * _W8
-            event = r8[row + _TYPE]
-            xfer = r8[row + _XFER]
-            ndesc = u32[n * _W32 + _NDESC]
-            desc = r64[n * _W64 + _DATA_AT]
-            at = _hex(o, at, digits, u64[n * _W64 + _ID])
+            row = n * f.W8
+            event = r8[row + f.TYPE]
+            xfer = r8[row + f.XFER]
+            ndesc = u32[n * f.W32 + f.NDESC]
+            desc = r64[n * f.W64 + f.DATA_AT]
+            at = _hex(o, at, digits, u64[n * f.W64 + f.ID])
             o[at] = 32
             at += 1
-            sec = r64[n * _W64 + _TS_SEC]
-            if r16[n * _W16 + _ABSENT] & _NO_TS:
+            sec = r64[n * f.W64 + f.TS_SEC]
+            if r16[n * f.W16 + f.ABSENT] & f.NO_TS:
                 at = _unsigned(o, at, 0, 1)
-            elif r8[row + _CLOCK] == _WALL:  # mon_get_timestamp
-                sec = (sec & 0xFFF) * 1000000 + r32[n * _W32 + _TS_USEC]
+            elif r8[row + f.CLOCK] == f.WALL:  # mon_get_timestamp
+                sec = (sec & 0xFFF) * 1000000 + r32[n * f.W32 + f.TS_USEC]
                 at = _unsigned(o, at, sec & _U32_MAX, 1)
             else:
-                sec = sec * 1000000 + r32[n * _W32 + _TS_USEC]
+                sec = sec * 1000000 + r32[n * f.W32 + f.TS_USEC]
                 at = _unsigned(o, at, sec & _U32_MAX, 1)
             o[at] = 32
             o[at + 1] = event
             o[at + 2] = 32
             o[at + 3] = letters[xfer & 3]
-            o[at + 4] = 105 if r8[row + _EPNUM] & 0x80 else 111
+            o[at + 4] = 105 if r8[row + f.EPNUM] & 0x80 else 111
             o[at + 5] = 58
             at += 6
             if not old:
-                at = _unsigned(o, at, r16[n * _W16 + _BUSNUM], 1)
+                at = _unsigned(o, at, r16[n * f.W16 + f.BUSNUM], 1)
                 o[at] = 58
                 at += 1
-            at = _unsigned(o, at, r8[row + _DEVNUM], 3)
+            at = _unsigned(o, at, r8[row + f.DEVNUM], 3)
             o[at] = 58
-            at = _unsigned(o, at + 1, r8[row + _EPNUM] & 0x7F, 2 if old else 1)
-            if r8[row + _FLAG_SETUP] != 45 and (old or event == 69 or xfer > 1):
+            at = _unsigned(o, at + 1, r8[row + f.EPNUM] & 0x7F, 2 if old else 1)
+            if r8[row + f.FLAG_SETUP] != 45 and (old or event == 69 or xfer > 1):
                 at = _setup(o, at, digits, r8, row)
             else:
-                at = _signed(o, at, 32, r32[n * _W32 + _STATUS])
+                at = _signed(o, at, 32, r32[n * f.W32 + f.STATUS])
                 # An interval that the trace did not have is not made up, unless descriptors, which
                 # stand behind it, would go with it.
                 if (
                     not old
                     and event != 69
                     and xfer < 2
-                    and not r16[n * _W16 + _ABSENT] & (_NO_NUMDESC if xfer == 0 else _NO_INTERVAL)
+                    and not r16[n * f.W16 + f.ABSENT]
+                    & (f.NO_NUMDESC if xfer == 0 else f.NO_INTERVAL)
                 ):
-                    at = _signed(o, at, 58, r32[n * _W32 + _INTERVAL])
+                    at = _signed(o, at, 58, r32[n * f.W32 + f.INTERVAL])
                     if xfer == 0:
-                        at = _signed(o, at, 58, r32[n * _W32 + _START_FRAME])
+                        at = _signed(o, at, 58, r32[n * f.W32 + f.START_FRAME])
                         if event == 67:
-                            at = _signed(o, at, 58, r32[n * _W32 + _ERROR_COUNT])
+                            at = _signed(o, at, 58, r32[n * f.W32 + f.ERROR_COUNT])
                         shown = ndesc if ndesc < _ISODESC_MAX else _ISODESC_MAX
                         # A reader counts on five, or as many as there are.
-                        number = r32[n * _W32 + _NUMDESC]
+                        number = r32[n * f.W32 + f.NUMDESC]
                         if shown < number and shown < _ISODESC_MAX:
                             number = shown
                         at = _signed(o, at, 32, number)
@@ -339,11 +308,11 @@ def print_text(
                             )
                             at = _signed(o, at, 58, _load32(p, desc + 16 * k + 4))
                             at = _signed(o, at, 58, _load32(p, desc + 16 * k + 8))
-            length = r32[n * _W32 + _LENGTH]
+            length = r32[n * f.W32 + f.LENGTH]
             at = _signed(o, at, 32, length)
             if length > 0:
-                if r8[row + _FLAG_DATA] == 0:
-                    size = u32[n * _W32 + _CAPTURED] - ndesc * 16
+                if r8[row + f.FLAG_DATA] == 0:
+                    size = u32[n * f.W32 + f.CAPTURED] - ndesc * 16
                     if size > data_max:
                         size = data_max
                     if size > length:
@@ -351,7 +320,7 @@ def print_text(
                     at = _data(o, at, digits, p, desc + ndesc * 16, size)
                 else:
                     o[at] = 32
-                    o[at + 1] = r8[row + _FLAG_DATA]
+                    o[at + 1] = r8[row + f.FLAG_DATA]
                     at += 2
             o[at] = 10
             at += 1

@@ -10,57 +10,15 @@ try:
 except ImportError:
     from usbmon import _cython as cython  # type: ignore[no-redef]
 
-import sys
+if cython.compiled:
+    from cython.cimports.usbmon._kernel import fields as f
+else:
+    from usbmon._kernel import fields as f
 
-from usbmon import layout as _layout
 
-_A = _layout.ABSENT_BIT
-_AT = _layout.OFFSET
-_W64 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 8)
-_W32 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 4)
-_W16 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE // 2)
-_W8 = cython.declare(cython.Py_ssize_t, _layout.ROW_SIZE)
-_ID = cython.declare(cython.Py_ssize_t, _AT["id"] // 8)
-_TYPE = cython.declare(cython.Py_ssize_t, _AT["type"])
-_XFER = cython.declare(cython.Py_ssize_t, _AT["xfer_type"])
-_EPNUM = cython.declare(cython.Py_ssize_t, _AT["epnum"])
-_DEVNUM = cython.declare(cython.Py_ssize_t, _AT["devnum"])
-_BUSNUM = cython.declare(cython.Py_ssize_t, _AT["busnum"] // 2)
-_FLAG_SETUP = cython.declare(cython.Py_ssize_t, _AT["flag_setup"])
-_FLAG_DATA = cython.declare(cython.Py_ssize_t, _AT["flag_data"])
-_TS_SEC = cython.declare(cython.Py_ssize_t, _AT["ts_sec"] // 8)
-_TS_USEC = cython.declare(cython.Py_ssize_t, _AT["ts_usec"] // 4)
-_STATUS = cython.declare(cython.Py_ssize_t, _AT["status"] // 4)
-_LENGTH = cython.declare(cython.Py_ssize_t, _AT["length"] // 4)
-_LEN_CAP = cython.declare(cython.Py_ssize_t, _AT["len_cap"] // 4)
-_SETUP = cython.declare(cython.Py_ssize_t, _AT["setup"])
-_ERROR_COUNT = cython.declare(cython.Py_ssize_t, _AT["error_count"] // 4)
-_NUMDESC = cython.declare(cython.Py_ssize_t, _AT["numdesc"] // 4)
-_INTERVAL = cython.declare(cython.Py_ssize_t, _AT["interval"] // 4)
-_START_FRAME = cython.declare(cython.Py_ssize_t, _AT["start_frame"] // 4)
-_NDESC = cython.declare(cython.Py_ssize_t, _AT["ndesc"] // 4)
-_TS = cython.declare(cython.Py_ssize_t, _AT["ts"] // 8)
-_DATA_AT = cython.declare(cython.Py_ssize_t, _AT["data_at"] // 8)
-_CAPTURED = cython.declare(cython.Py_ssize_t, _AT["captured"] // 4)
-_ABSENT = cython.declare(cython.Py_ssize_t, _AT["absent"] // 2)
-_CLOCK = cython.declare(cython.Py_ssize_t, _AT["clock"])
-
-_NO_BUS = cython.declare(cython.int, _A["busnum"])
-_NO_INTERVAL = cython.declare(cython.int, _A["interval"])
-_NO_ERROR_COUNT = cython.declare(cython.int, _A["error_count"])
-_NO_ISO = cython.declare(
-    cython.int, _A["interval"] | _A["start_frame"] | _A["error_count"] | _A["numdesc"] | _A["ndesc"]
-)
-_NO_TS = cython.declare(cython.int, _A["ts"])
-_NEVER = cython.declare(
-    cython.int, _A["xfer_flags"] | _A["len_cap"] | _A["usbd_status"] | _A["usbd_function"]
-)
-_LITTLE = cython.declare(cython.bint, sys.byteorder == "little")
 _I32_MIN = cython.declare(cython.longlong, -0x80000000)
 _I32_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
 _U32_MAX = cython.declare(cython.longlong, 0xFFFFFFFF)
-_UNKNOWN = cython.declare(cython.int, _layout.UNKNOWN)
-_MONOTONIC = cython.declare(cython.int, _layout.MONOTONIC)
 
 _EINPROGRESS = cython.declare(cython.int, -115)
 _SHOWN_DESCRIPTORS = cython.declare(cython.int, 5)  # ISODESC_MAX of mon_text.c
@@ -212,16 +170,16 @@ def _address(
         epnum, at = _decimal(p, at + 1)
         if at < 0:
             return -1
-        r16[n * _W16 + _ABSENT] = _NEVER
+        r16[n * f.W16 + f.ABSENT] = f.NEVER_IN_TEXT
     else:
         epnum, dev, bus = dev, bus, 0
-        r16[n * _W16 + _ABSENT] = _NEVER | _NO_BUS
+        r16[n * f.W16 + f.ABSENT] = f.NEVER_IN_TEXT | f.NO_BUS
     if bus < 0 or bus > 65535 or dev < 0 or dev > 255 or epnum < 0 or epnum > 127:
         return -1
-    r8[n * _W8 + _XFER] = xfer
-    r8[n * _W8 + _EPNUM] = (epnum | 0x80) if is_in else epnum
-    r8[n * _W8 + _DEVNUM] = dev
-    r16[n * _W16 + _BUSNUM] = bus
+    r8[n * f.W8 + f.XFER] = xfer
+    r8[n * f.W8 + f.EPNUM] = (epnum | 0x80) if is_in else epnum
+    r8[n * f.W8 + f.DEVNUM] = dev
+    r16[n * f.W16 + f.BUSNUM] = bus
     return at
 
 
@@ -239,7 +197,7 @@ def _setup(
 ) -> cython.Py_ssize_t:
     """The setup tag and its five words, or the filler of one not captured."""
     k: cython.Py_ssize_t
-    b: cython.Py_ssize_t = n * _W8 + _SETUP
+    b: cython.Py_ssize_t = n * f.W8 + f.SETUP
     bm_request_type: cython.int
     b_request: cython.int
     w_value: cython.int
@@ -248,7 +206,7 @@ def _setup(
     if p[at] != 115:
         if p[at] <= 32 or p[at] >= 127:
             return -1
-        r8[n * _W8 + _FLAG_SETUP] = p[at]
+        r8[n * f.W8 + f.FLAG_SETUP] = p[at]
         for k in range(21):
             if p[at + 1 + k] != filler[k]:
                 return -1
@@ -269,7 +227,7 @@ def _setup(
     w_length = _hex(p, nibbles, at + 17, 4)
     if w_length < 0:
         return -1
-    r8[n * _W8 + _FLAG_SETUP] = 0
+    r8[n * f.W8 + f.FLAG_SETUP] = 0
     r8[b] = bm_request_type
     r8[b + 1] = b_request
     r8[b + 2] = w_value & 0xFF
@@ -288,7 +246,7 @@ def _setup(
 def _put32(
     out: cython.pointer[cython.uchar], at: cython.Py_ssize_t, value: cython.longlong
 ) -> cython.void:
-    if _LITTLE:
+    if f.LITTLE:
         out[at] = value & 0xFF
         out[at + 1] = (value >> 8) & 0xFF
         out[at + 2] = (value >> 16) & 0xFF
@@ -347,24 +305,26 @@ def _statuses(
     n: cython.Py_ssize_t,
 ) -> cython.Py_ssize_t:
     """The status and what interrupt and isochronous events have behind it, up to numdesc."""
-    xfer: cython.int = r8[n * _W8 + _XFER]
-    event: cython.int = r8[n * _W8 + _TYPE]
-    r32[n * _W32 + _STATUS], at = _signed(p, at - 1, 32)
+    xfer: cython.int = r8[n * f.W8 + f.XFER]
+    event: cython.int = r8[n * f.W8 + f.TYPE]
+    r32[n * f.W32 + f.STATUS], at = _signed(p, at - 1, 32)
     if at < 0 or xfer > 1 or event == 69:
         return at
     if p[at] != 58:  # format t
-        r16[n * _W16 + _ABSENT] = r16[n * _W16 + _ABSENT] | (_NO_INTERVAL if xfer == 1 else _NO_ISO)
+        r16[n * f.W16 + f.ABSENT] = r16[n * f.W16 + f.ABSENT] | (
+            f.NO_INTERVAL if xfer == 1 else f.NO_ISO
+        )
         return at
-    r32[n * _W32 + _INTERVAL], at = _signed(p, at, 58)
+    r32[n * f.W32 + f.INTERVAL], at = _signed(p, at, 58)
     if at < 0 or xfer == 1:
         return at
-    r32[n * _W32 + _START_FRAME], at = _signed(p, at, 58)
+    r32[n * f.W32 + f.START_FRAME], at = _signed(p, at, 58)
     if at >= 0 and event == 67:
-        r32[n * _W32 + _ERROR_COUNT], at = _signed(p, at, 58)
+        r32[n * f.W32 + f.ERROR_COUNT], at = _signed(p, at, 58)
     else:
-        r16[n * _W16 + _ABSENT] = r16[n * _W16 + _ABSENT] | _NO_ERROR_COUNT
+        r16[n * f.W16 + f.ABSENT] = r16[n * f.W16 + f.ABSENT] | f.NO_ERROR_COUNT
     if at >= 0:
-        r32[n * _W32 + _NUMDESC], at = _signed(p, at, 32)
+        r32[n * f.W32 + f.NUMDESC], at = _signed(p, at, 32)
     return at
 
 
@@ -421,8 +381,8 @@ def _words(
 def _clear(r64: cython.pointer[cython.longlong], n: cython.Py_ssize_t) -> cython.void:
     """Begin a row: what was there before, or a line left that turned out to be no event, goes."""
     k: cython.Py_ssize_t
-    for k in range(_W64):
-        r64[n * _W64 + k] = 0
+    for k in range(f.W64):
+        r64[n * f.W64 + k] = 0
 
 
 def scan(
@@ -439,7 +399,7 @@ def scan(
     aside in `bad_lines` (`BAD_LINE` words each).
     """
     end: cython.Py_ssize_t = len(text)
-    row_limit: cython.Py_ssize_t = len(rows) // _W8
+    row_limit: cython.Py_ssize_t = len(rows) // f.W8
     arena_limit: cython.Py_ssize_t = len(arena)
     bad_limit: cython.Py_ssize_t = len(bad_lines) // 3
     n: cython.Py_ssize_t = 0
@@ -494,7 +454,7 @@ def scan(
             event = 0
             stamp = 0
             _clear(r64, n)
-            u64[n * _W64 + _ID], at = _tag(p, nibbles, line, end)
+            u64[n * f.W64 + f.ID], at = _tag(p, nibbles, line, end)
             if at >= 0:
                 if p[at] == 32:
                     stamp, at = _decimal(p, at + 1)
@@ -509,22 +469,22 @@ def scan(
                 elif stamp < 0 or stamp >= _WRAP_OLD:
                     at = -1
                 else:
-                    r8[n * _W8 + _TYPE] = event
+                    r8[n * f.W8 + f.TYPE] = event
                     at = _address(p, at + 3, xfers, r8, r16, n)
             if at >= 0:
                 at += 1
-                r8[n * _W8 + _FLAG_SETUP] = 45
+                r8[n * f.W8 + f.FLAG_SETUP] = 45
                 if p[at - 1] != 32:
                     at = -1
                 elif p[at] == 45 or nibbles[p[at]] < 10:
                     at = _statuses(p, at, r8, r16, r32, n)
-                elif r8[n * _W8 + _XFER] == 2:
+                elif r8[n * f.W8 + f.XFER] == 2:
                     at = _setup(p, at, nibbles, filler, r8, n)
-                    r32[n * _W32 + _STATUS] = _EINPROGRESS
+                    r32[n * f.W32 + f.STATUS] = _EINPROGRESS
                 else:
                     at = -1
-            if at >= 0 and r8[n * _W8 + _XFER] == 0:
-                shown = r32[n * _W32 + _NUMDESC]
+            if at >= 0 and r8[n * f.W8 + f.XFER] == 0:
+                shown = r32[n * f.W32 + f.NUMDESC]
                 if shown > _SHOWN_DESCRIPTORS:
                     shown = _SHOWN_DESCRIPTORS
                 if shown > 0:
@@ -532,18 +492,18 @@ def scan(
                         break
                     at = _descriptors(p, at, out, used, shown)
                     used += 16 * shown
-                    u32[n * _W32 + _NDESC] = shown
+                    u32[n * f.W32 + f.NDESC] = shown
             if at >= 0:
                 length, at = _signed(p, at, 32)
             if at >= 0:
                 if length <= 0:
                     # What the binary interface says where text has no tag (mon_bin_event).
                     if event == 69:
-                        r8[n * _W8 + _FLAG_DATA] = 69
-                    elif event == 83 and r8[n * _W8 + _EPNUM] & 0x80:
-                        r8[n * _W8 + _FLAG_DATA] = 60
-                    elif event == 67 and not r8[n * _W8 + _EPNUM] & 0x80:
-                        r8[n * _W8 + _FLAG_DATA] = 62
+                        r8[n * f.W8 + f.FLAG_DATA] = 69
+                    elif event == 83 and r8[n * f.W8 + f.EPNUM] & 0x80:
+                        r8[n * f.W8 + f.FLAG_DATA] = 60
+                    elif event == 67 and not r8[n * f.W8 + f.EPNUM] & 0x80:
+                        r8[n * f.W8 + f.FLAG_DATA] = 62
                 elif p[at] != 32:
                     at = -1
                 elif p[at + 1] == 61:
@@ -551,7 +511,7 @@ def scan(
                     if at >= 0 and p[at] == 32:
                         break
                 elif p[at + 1] > 32 and p[at + 1] < 127:
-                    r8[n * _W8 + _FLAG_DATA] = p[at + 1]
+                    r8[n * f.W8 + f.FLAG_DATA] = p[at + 1]
                     at += 2
                 else:
                     at = -1
@@ -567,12 +527,12 @@ def scan(
                 bad_lines[bads * 3 + 2] = at + 1
                 bads += 1
             else:
-                r64[n * _W64 + _TS_SEC] = stamp // 1000000
-                r32[n * _W32 + _TS_USEC] = stamp % 1000000
-                r32[n * _W32 + _LENGTH] = length
-                u32[n * _W32 + _LEN_CAP] = used - keep
-                r64[n * _W64 + _DATA_AT] = keep
-                u32[n * _W32 + _CAPTURED] = used - keep
+                r64[n * f.W64 + f.TS_SEC] = stamp // 1000000
+                r32[n * f.W32 + f.TS_USEC] = stamp % 1000000
+                r32[n * f.W32 + f.LENGTH] = length
+                u32[n * f.W32 + f.LEN_CAP] = used - keep
+                r64[n * f.W64 + f.DATA_AT] = keep
+                u32[n * f.W32 + f.CAPTURED] = used - keep
                 n += 1
             line = at + 1
         else:
@@ -611,13 +571,13 @@ def unwrap(rows: cython.uchar[::1], count: cython.Py_ssize_t, state: cython.long
         r16, r32, r64 = r8.cast("H"), r8.cast("i"), r8.cast("q")
     with cython.nogil:
         for n in range(count):
-            stamp = r64[n * _W64 + _TS_SEC] * 1000000 + r32[n * _W32 + _TS_USEC]
+            stamp = r64[n * f.W64 + f.TS_SEC] * 1000000 + r32[n * f.W32 + f.TS_USEC]
             if stamp >= _WRAP_NEW:
                 old = 1
-            r8[n * _W8 + _CLOCK] = _UNKNOWN if old else _MONOTONIC
-            if stamp == 0 and r8[n * _W8 + _TYPE] == 69:
-                r16[n * _W16 + _ABSENT] = r16[n * _W16 + _ABSENT] | _NO_TS
-                r64[n * _W64 + _TS] = now
+            r8[n * f.W8 + f.CLOCK] = f.UNKNOWN if old else f.MONOTONIC
+            if stamp == 0 and r8[n * f.W8 + f.TYPE] == 69:
+                r16[n * f.W16 + f.ABSENT] = r16[n * f.W16 + f.ABSENT] | f.NO_TS
+                r64[n * f.W64 + f.TS] = now
                 continue
             turn = _WRAP_OLD if old else _WRAP_NEW
             if stamp < last - turn // 2:
@@ -625,12 +585,12 @@ def unwrap(rows: cython.uchar[::1], count: cython.Py_ssize_t, state: cython.long
                 last = stamp
             elif stamp > last + turn // 2 and base > 0:
                 # A straggler from before the wrap.
-                r64[n * _W64 + _TS] = (base - turn + stamp) * 1000
+                r64[n * f.W64 + f.TS] = (base - turn + stamp) * 1000
                 continue
             else:
                 last = stamp
             now = (base + stamp) * 1000
-            r64[n * _W64 + _TS] = now
+            r64[n * f.W64 + f.TS] = now
     state[0] = base
     state[1] = last
     state[2] = old
