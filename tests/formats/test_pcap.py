@@ -4,6 +4,8 @@ import struct
 import tracemalloc
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.helpers import reference
 from tests.helpers.corpus import captures, name
@@ -353,6 +355,34 @@ class TestUsbPcap:
         events, decoder = decoded(pcap(usbpcap(b"a"), record, usbpcap(b"b"), link_type=249))
         assert [event.data for event in events] == [b"a", b"b"]
         assert decoder.notes["short record"].count == 1
+
+    ISO = usbpcap(
+        b"abcdefgh",
+        struct.pack("<III", 7, 2, 0) + struct.pack("<III", 0, 4, 0) + struct.pack("<III", 4, 4, 0),
+        endpoint=0x83,
+        transfer=0,
+    )
+    CONTROL = usbpcap(bytes.fromhex("8006000100001200"), b"\0", info=0, endpoint=0, transfer=2)
+
+    @given(
+        changes=st.lists(
+            st.tuples(st.integers(24, 255), st.binary(min_size=1, max_size=4)), max_size=6
+        ),
+        cut=st.integers(0, 400),
+    )
+    def test_damage_gives_events_or_a_format_error(self, changes, cut):
+        data = bytearray(pcap(self.ISO, self.CONTROL, self.ISO, usbpcap(b"x"), link_type=249))
+        for at, value in changes:
+            data[at : at + len(value)] = value
+        whole = PcapDecoder()
+        parts = PcapDecoder()
+        try:
+            events = Events.concat([whole.feed(data), whole.close()])
+        except FormatError:
+            return
+        pieces = [parts.feed(data[:cut]), parts.feed(data[cut:]), parts.close()]
+        assert Events.concat(pieces) == events
+        assert all(event.type in "SC" for event in events)
 
     def test_writing_what_only_windows_says_is_a_loss(self):
         encoder = PcapEncoder()

@@ -4,6 +4,8 @@ import struct
 import tracemalloc
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.helpers import reference
 from tests.helpers.corpus import captures, name
@@ -31,6 +33,34 @@ def one_time(ts: int, options: bytes = b"", order: str = "<") -> int:
     data = section(order=order) + interface(220, options, order)
     (event,) = decode(data + enhanced(packet(64, order), ts, order=order))
     return event.ts
+
+
+def of_everything(order: str) -> bytes:
+    """A file with a block of each kind."""
+    record = packet(64, order, b"four")
+    old = struct.pack(order + "HHIIII", 2, 0, 0, 9, len(record), len(record)) + record
+    out = section(option(4, b"dumpcap", order), order)
+    out += interface(220, option(2, b"usbmon1", order) + option(9, b"\x09", order), order)
+    out += interface(249, b"", order) + interface(220, option(9, b"\xa0", order), order)
+    out += enhanced(packet(64, order, b"one"), 5, order=order)
+    out += enhanced(usbpcap(b"two"), 6, number=1, order=order)
+    record = packet(64, order, b"three")
+    out += block(3, struct.pack(order + "I", len(record)) + record, order)
+    out += block(0xBAD, b"unknown", order) + block(2, old, order)
+    drops = option(5, struct.pack(order + "Q", 2), order) + option(1, b"a comment", order)
+    out += block(5, struct.pack(order + "III", 0, 0, 0) + drops, order)
+    return out + section(order="<") + interface() + enhanced(packet(payload=b"one"))
+
+
+def taken(*chunks: bytes) -> tuple[Events, bool]:
+    """The events of these chunks, and whether the decoder said in the end that they are bad."""
+    decoder, parts = PcapngDecoder(), []
+    try:
+        parts.extend(decoder.feed(chunk) for chunk in chunks)
+        parts.append(decoder.close())
+    except FormatError:
+        return Events.concat(parts), True
+    return Events.concat(parts), False
 
 
 class TestRecordedFiles:
@@ -386,6 +416,33 @@ class TestDamage:
     def test_interfaces_are_not_without_limit(self):
         with pytest.raises(FormatError, match="more than 65535 pcapng interfaces"):
             PcapngDecoder().feed(section() + interface() * 65536)
+
+    @given(
+        order=st.sampled_from("<>"),
+        changes=st.lists(
+            st.tuples(st.integers(0, 1000), st.binary(min_size=1, max_size=4)), max_size=6
+        ),
+        cut=st.integers(0, 1000),
+    )
+    def test_damage_of_any_block_gives_events_or_a_format_error(self, order, changes, cut):
+        data = bytearray(of_everything(order))
+        for place, value in changes:
+            at = place % len(data)
+            data[at : at + len(value)] = value
+        assert taken(bytes(data)) == taken(bytes(data[:cut]), bytes(data[cut:]))
+
+    def test_a_file_of_everything_is_read(self):
+        events, refused = taken(of_everything("<"))
+        assert [event.data for event in events] == [b"one", b"two", b"three", b"four", b"one"]
+        assert not refused
+
+    @ORDERS
+    def test_a_file_cut_anywhere_gives_its_first_events(self, order):
+        data = of_everything(order)
+        whole, _ = taken(data)
+        for size in range(len(data)):
+            events, _ = taken(data[:size])
+            assert list(events) == list(whole[: len(events)])
 
     def test_a_block_that_claims_much_is_waited_for_in_little_memory(self):
         head = section() + interface() + struct.pack("<II", 6, 128 << 20) + bytes(1000)

@@ -35,6 +35,7 @@ class Frame(NamedTuple):
     time: int
     data: bytes
     setup: bytes | None
+    is_malformed: bool
     fields: dict[str, list[str]]
 
     def letter(self, name: str) -> str | None:
@@ -102,6 +103,7 @@ def _frame(layers: dict[str, Any]) -> Frame:
         time=-time if seconds.startswith("-") else time,
         data=bytes.fromhex(_text(layers["frame_raw"])),
         setup=_setup(layers),
+        is_malformed="_ws_malformed" in layers,
         fields=fields,
     )
 

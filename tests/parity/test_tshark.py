@@ -222,3 +222,12 @@ def test_writing(writer, tmp_path):
             for values in _expected(events, writer == "pcap189", resolution)
         ]
         assert _differences(_theirs(file), ours) == []
+
+
+@pytest.mark.parametrize("path", corpus.shipped(), ids=corpus.name)
+def test_a_trace_that_we_write_is_well_formed_to_tshark(path, tmp_path):
+    # One by one: tshark takes what a device said of itself from the frames before.
+    encoder = PcapngEncoder()
+    file = tmp_path / "written"
+    file.write_bytes(encoder.begin() + bytes(encoder.encode(usbmon.read(path))))
+    assert [frame.number for frame in tshark.frames(file) if frame.is_malformed] == []

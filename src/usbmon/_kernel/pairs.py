@@ -206,6 +206,14 @@ def _stamp(
                 if state & _SUSPECT:
                     confirmed += 1
                     table[e + 3] = _LANDED
+            elif (
+                state & _LANDED
+                and place >> 32 == 2
+                and table[e + 1] == place
+                and not r16[n * f.W16 + f.ABSENT] & f.NO_USBD
+            ):
+                # USBPcap tells the stages of a control transfer one by one.
+                times[e + 6] = ts
             else:
                 if state & _FLYING:
                     flying -= 1
