@@ -63,10 +63,22 @@ def taken(*chunks: bytes) -> tuple[Events, bool]:
     return Events.concat(parts), False
 
 
+MADE = (
+    section()
+    + interface(189)
+    + interface(220, option(9, b"\x09"))
+    + enhanced(packet(48, payload=b"one"), 5)
+    + enhanced(packet(64, payload=b"two"), 6, number=1)
+)
+
+
 class TestRecordedFiles:
-    @pytest.mark.parametrize("path", FILES, ids=name)
-    def test_another_reader_reads_the_same(self, path):
-        data = path.read_bytes()
+    @pytest.mark.parametrize(
+        "data",
+        [pytest.param(path.read_bytes(), id=name(path)) for path in FILES]
+        + [pytest.param(MADE, id="made by hand")],
+    )
+    def test_another_reader_reads_the_same(self, data):
         events, decoder = decoded(data)
         linux = [event for event in events if event.usbd_function is None]
         assert reference.differences(reference.pcapng(data), linux) == []
