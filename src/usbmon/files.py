@@ -229,6 +229,10 @@ class Trace:
                     tail = (block, True)
                     break
                 used = cut(block, False)
+                if not used:  # a long line; the decoder says when it is too long
+                    yield from (decoder.settle(job.result()) for job in ahead)
+                    ahead.clear()
+                    decoder.decode(block, False)
                 ahead.append(pool.submit(scan, block[:used], decoder.buffers))
                 rest[:] = block[used:]
                 if len(ahead) > 3:

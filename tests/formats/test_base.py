@@ -211,15 +211,17 @@ def test_any_bytes_give_events_or_a_format_error(row: Row, head, tail):
 @pytest.mark.parametrize("other", MATRIX, ids=lambda row: row.name)
 def test_a_stream_of_another_format_gives_events_or_a_format_error(row: Row, other: Row):
     events, refused = outcome(row, other.encode(Events.concat([SAMPLE] * 20)))
-    alike = type(row.decoder()) is type(other.decoder())
-    assert len(events) == (100 if alike else 0)
+    alike = isinstance(other.decoder(), type(row.decoder()))
+    # One record alone does not show that its header is longer than was said.
+    misled = (row.name, other.name) == ("bin48", "bin")
+    assert len(events) == (100 if alike else int(misled))
     assert not (alike and refused)
 
 
 @rows
 def test_a_decoder_says_what_it_reads_as_soon_as_it_knows(row: Row):
     decoder = row.decoder()
-    assert decoder.variant == ""
+    assert decoder.variant == ("48-byte headers" if row.name == "bin48" else "")
     decoder.feed(row.encode(Events.concat([SAMPLE] * 20)))
     assert decoder.variant
 

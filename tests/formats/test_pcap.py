@@ -12,6 +12,7 @@ from tests.helpers.corpus import captures, name
 from tests.helpers.wire import descriptors, packet, pcap, usbpcap
 from usbmon import Events, FormatError, decode
 from usbmon.formats.pcap import Pcap189Encoder, PcapDecoder, PcapEncoder
+from usbmon.formats.text import UEncoder
 from usbmon.usb.errno import USBD_ERRNO
 
 PLAIN = [path for path in captures() if path.suffix in {".pcap", ".cap"}]
@@ -334,8 +335,6 @@ class TestUsbPcap:
             usbpcap()[:26],
             usbpcap(size=26),
             usbpcap(size=28),
-            usbpcap(transfer=254),
-            usbpcap(transfer=255),
             usbpcap(transfer=2),
             usbpcap(transfer=0),
             usbpcap(length=2**32 - 1),
@@ -344,17 +343,23 @@ class TestUsbPcap:
             "cut",
             "small header",
             "long header",
-            "IRP info",
-            "unknown",
             "control",
             "iso",
             "length",
         ],
     )
-    def test_records_that_are_no_transfer_are_left_out(self, record):
+    def test_records_that_do_not_hold_what_they_should_are_left_out(self, record):
         events, decoder = decoded(pcap(usbpcap(b"a"), record, usbpcap(b"b"), link_type=249))
         assert [event.data for event in events] == [b"a", b"b"]
         assert decoder.notes["short record"].count == 1
+
+    @pytest.mark.parametrize("kind", [254, 255], ids=["IRP information", "unknown"])
+    def test_requests_that_are_no_transfer_are_passed_over(self, kind):
+        data = pcap(usbpcap(b"a"), usbpcap(transfer=kind), usbpcap(b"b"), link_type=249)
+        events, decoder = decoded(data)
+        assert [event.data for event in events] == [b"a", b"b"]
+        assert decoder.notes["no transfer"].count == 1
+        assert decoder.notes.repairs == 0
 
     ISO = usbpcap(
         b"abcdefgh",
@@ -406,3 +411,16 @@ def test_a_length_of_windows_too_short_for_its_setup_packet_is_none_of_the_data(
     setup = bytes.fromhex("2109000200000000")
     (event,) = windows(usbpcap(setup, b"\0", info=0, endpoint=0, transfer=2, length=3))
     assert (event.setup, event.length, event.data) == (setup, 0, b"")
+
+
+def test_flags_that_no_kernel_writes_do_not_break_the_lines_of_a_text():
+    flags = (10, 32, 48, 115, 200)
+    records = [
+        packet(xfer_type=2, flag_setup=flag, flag_data=flag, length=4, payload=b"abcd")
+        for flag in flags
+    ]
+    # QEMU writes the sign of the text where data are present.
+    records.append(packet(flag_setup=ord("Z"), flag_data=ord("="), payload=b"abcd"))
+    again = decode(bytes(UEncoder().encode(decode(pcap(*records)))))
+    assert [event.flag_setup for event in again] == ["Z"] * len(flags) + ["-"]
+    assert again[-1].data == b"abcd"

@@ -378,20 +378,21 @@ def unpack(
     own_time: cython.bint,
     errnos: cython.const[cython.longlong][::1],
     spare: cython.Py_ssize_t,
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Read the records that a walk found: rows get the kernel's fields and the payload's place.
 
     `swap`: the capture is of the other byte order (its descriptors are turned in `text`). With
     `own_time` the time is the record's own. `errnos`: USBD_STATUS and errno in turn. `spare`: from
     where on `text` is free for payloads of USBPcap's isochronous records, which need to be built
     anew (it takes less than twice the bytes of the records). A record too short for its header, or
-    of no type that there is, is left out. Returns how many rows there are then, and how many were
-    left out.
+    of no type that there is, is left out. Returns how many rows there are then, how many records
+    were left out, and how many more were no transfers (USBPcap records other requests, too).
     """
     n: cython.Py_ssize_t
     k: cython.Py_ssize_t
     at: cython.Py_ssize_t
     m: cython.Py_ssize_t = 0
+    others: cython.Py_ssize_t = 0
     header: cython.Py_ssize_t
     size: cython.Py_ssize_t
     taken: cython.Py_ssize_t
@@ -409,7 +410,7 @@ def unpack(
     r64: cython.pointer[cython.longlong]
     u64: cython.pointer[cython.ulonglong]
     if count < 1:
-        return 0, 0
+        return 0, 0, 0
     if cython.compiled:
         swapped = cython.address(fields[0])
         p = cython.address(text[0])
@@ -437,7 +438,10 @@ def unpack(
                 r16[m * f.W16 + f.INTERFACE] = number
             if header == 249:
                 taken, spare = _usbpcap(p, at, size, spare, r8, r16, r32, u32, r64, m, errnos)
-                m += taken
+                if taken < 0:
+                    others += 1
+                else:
+                    m += taken
                 continue
             if size < header or p[at + 9] > 3:
                 continue
@@ -476,7 +480,7 @@ def unpack(
                 for k in range(ndesc * 4):
                     _reverse(p, at + k * 4, 4)
             m += 1
-    return m, count - m
+    return m, count - m - others, others
 
 
 @cython.cfunc
@@ -506,7 +510,7 @@ def _usbpcap(
     n: cython.Py_ssize_t,
     errnos: cython.const[cython.longlong][::1],
 ) -> tuple[cython.Py_ssize_t, cython.Py_ssize_t]:
-    """One USBPcap record as the row `n`: 1, or 0 where it is no transfer or is cut; and `spare`."""
+    """A USBPcap record as the row `n`: 1, -1 if it is no transfer, 0 if it is cut; and `spare`."""
     header: cython.Py_ssize_t
     k: cython.Py_ssize_t
     data: cython.Py_ssize_t
@@ -520,8 +524,10 @@ def _usbpcap(
         return 0, spare
     header = p[at] | (p[at + 1] << 8)
     xfer = p[at + 22]
-    if header < 27 or header > size or xfer > 3:
+    if header < 27 or header > size:
         return 0, spare
+    if xfer > 3:
+        return -1, spare
     if (xfer == 2 and header < 28) or (xfer == 0 and header < 39):
         return 0, spare
     back = p[at + 16] & 1 != 0

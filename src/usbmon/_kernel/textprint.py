@@ -143,6 +143,9 @@ def _setup(
     """mon_text_read_statset: the setup packet, or the filler of one not captured."""
     flag: cython.int = r8[row + f.FLAG_SETUP]
     k: cython.Py_ssize_t
+    # What would be read as a status, a setup packet or no word at all is no letter of the kernel's.
+    if flag != 0 and (flag <= 32 or 48 <= flag <= 57 or flag == 115 or flag >= 127):
+        flag = 90
     out[at] = 32
     out[at + 1] = 115 if flag == 0 else flag
     at += 2
@@ -214,6 +217,7 @@ def print_text(
     length: cython.longlong
     number: cython.longlong
     status: cython.longlong
+    flag: cython.int
     hex_digits: cython.const[cython.uchar][::1] = _HEX
     letter_bytes: cython.const[cython.uchar][::1] = _XFER_LETTERS
     digits: cython.pointer[cython.const[cython.uchar]]
@@ -277,7 +281,7 @@ def print_text(
             at = _unsigned(o, at, r8[row + f.DEVNUM], 3)
             o[at] = 58
             at = _unsigned(o, at + 1, r8[row + f.EPNUM] & 0x7F, 2 if old else 1)
-            if r8[row + f.FLAG_SETUP] != 45 and (old or event == 69 or xfer > 1):
+            if xfer == 2 and r8[row + f.FLAG_SETUP] != 45:
                 at = _setup(o, at, digits, r8, row)
             else:
                 at = _signed(o, at, 32, r32[n * f.W32 + f.STATUS])
@@ -311,7 +315,8 @@ def print_text(
             length = r32[n * f.W32 + f.LENGTH]
             at = _signed(o, at, 32, length)
             if length > 0:
-                if r8[row + f.FLAG_DATA] == 0:
+                flag = r8[row + f.FLAG_DATA]
+                if flag == 0 or flag == 61:  # QEMU's captures have the sign of the text
                     size = u32[n * f.W32 + f.CAPTURED] - ndesc * 16
                     if size > data_max:
                         size = data_max
@@ -320,7 +325,7 @@ def print_text(
                     at = _data(o, at, digits, p, desc + ndesc * 16, size)
                 else:
                     o[at] = 32
-                    o[at + 1] = r8[row + f.FLAG_DATA]
+                    o[at + 1] = flag if 32 < flag < 127 else 90
                     at += 2
             o[at] = 10
             at += 1

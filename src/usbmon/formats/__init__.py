@@ -95,7 +95,7 @@ FORMATS: Final = (
     Format("bin", "records of the binary API, 64-byte headers (GETX, mapped ring)", (".bin",),
            _raw, f"{_PKG}.binary", "BinaryDecoder", "BinaryEncoder"),
     Format("bin48", "records of the binary API, 48-byte headers (read, GET)", (".bin48",),
-           _never, f"{_PKG}.binary", "BinaryDecoder", "Binary48Encoder"),
+           _never, f"{_PKG}.binary", "Binary48Decoder", "Binary48Encoder"),
     Format("pcap189", "pcap with the old link type 189 (48-byte headers)", (),
            _never, f"{_PKG}.pcap", "PcapDecoder", "Pcap189Encoder"),
     Format("s", "usbmon statistics (1s, 0s)", (".s",),

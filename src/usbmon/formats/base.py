@@ -39,6 +39,7 @@ NOTES: Final[dict[str, tuple[bool, str]]] = {
     "cut record": (True, "bytes of an unfinished record at the end, left out"),
     "cut stream": (True, "compressed stream ends early"),
     "short record": (True, "records that are no USB event, left out"),
+    "no transfer": (False, "records of requests that are no transfer passed over"),
     "filler": (False, "fillers of the mapped ring passed over"),
     "other link type": (False, "packets of other link types passed over"),
     "unknown block": (False, "blocks of other types passed over"),

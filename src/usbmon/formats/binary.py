@@ -109,7 +109,9 @@ class BinaryDecoder(Decoder):
             end = len(block)
         table = memoryview(bytearray(8 * records.INTERFACE_WORDS)).cast("q")
         table[0] = self.header
-        count, _ = records.unpack(block, rows, count, table, 0, False, True, table[:0], len(block))
+        count, _, _ = records.unpack(
+            block, rows, count, table, 0, False, True, table[:0], len(block)
+        )
         view = rows[: count * layout.ROW_SIZE]
         self.pairing.number(view, count)
         return Events(view, block), end
@@ -149,6 +151,15 @@ class BinaryDecoder(Decoder):
                     return True
         self.alloc = None
         return False
+
+
+class Binary48Decoder(BinaryDecoder):
+    """For those who know that the headers have 48 bytes, however few records there are."""
+
+    format: ClassVar[str] = "bin48"
+
+    def __init__(self, *, file: str = "", strict: bool = False) -> None:
+        super().__init__(file=file, strict=strict, header=layout.PACKET_SIZE_OLD)
 
 
 class _BinaryEncoder(Encoder):

@@ -101,11 +101,13 @@ class PcapDecoder(Decoder):
                 )
             return Events.empty()
         block, spare = room_for(block, end, self._table[0])
-        count, short = records.unpack(
+        count, short, others = records.unpack(
             block, rows, count, self._table, 0, is_foreign(self._order), False, ERRNOS, spare
         )
         if short:
             self.notes.add("short record", count=short)
+        if others:
+            self.notes.add("no transfer", count=others)
         view = rows[: count * layout.ROW_SIZE]
         self.pairing.number(view, count)
         return Events(view, block)

@@ -52,8 +52,10 @@ class PcapngDecoder(Decoder):
         self.sections = 0
         self._order = ""
         self._orders: set[str] = set()
-        # The open section: number of its first interface, and the kernel's table of them.
+        # The open section: number of its first interface, the kernel's table of them, and whether
+        # there is one of USBPcap.
         self._base = 0
+        self._is_windows = False
         self._room = bytearray()
         self._table = memoryview(b"").cast("q")
 
@@ -64,6 +66,16 @@ class PcapngDecoder(Decoder):
         return f"{endian}-endian{sections}" if endian else ""
 
     def decode(self, block: memoryview, final: bool) -> tuple[Events, int]:
+        try:
+            return self._decode(block, final)
+        finally:
+            self._count_packets()
+
+    def _count_packets(self) -> None:
+        for number, interface in enumerate(self.interfaces[self._base :]):
+            interface.packets = self._table[number * records.INTERFACE_WORDS + 5]
+
+    def _decode(self, block: memoryview, final: bool) -> tuple[Events, int]:
         batches: list[Events] = []
         at = 0
         while True:
@@ -100,11 +112,8 @@ class PcapngDecoder(Decoder):
     def _unpack(
         self, block: memoryview, end: int, rows: memoryview, count: int, batches: list[Events]
     ) -> None:
-        for number, interface in enumerate(self.interfaces[self._base :]):
-            interface.packets = self._table[number * records.INTERFACE_WORDS + 5]
-        kinds = self._table[:: records.INTERFACE_WORDS].tolist()
-        arena, spare = room_for(block, end, 249 if 249 in kinds else 0)
-        count, short = records.unpack(
+        arena, spare = room_for(block, end, LINK_TYPES[249] if self._is_windows else 0)
+        count, short, others = records.unpack(
             arena,
             rows,
             count,
@@ -117,6 +126,8 @@ class PcapngDecoder(Decoder):
         )
         if short:
             self.notes.add("short record", count=short)
+        if others:
+            self.notes.add("no transfer", count=others)
         if count:
             view = rows[: count * layout.ROW_SIZE]
             self.pairing.number(view, count)
@@ -166,6 +177,8 @@ class PcapngDecoder(Decoder):
         major, minor = struct.unpack_from(order + "HH", body, 4)
         if major != 1:
             raise self.fail(f"pcapng version {major}.{minor} is not known; usbmon reads 1.x", at)
+        self._count_packets()
+        self._is_windows = False
         self.sections += 1
         self._order = order
         self._orders.add("big" if order == ">" else "little")
@@ -185,6 +198,7 @@ class PcapngDecoder(Decoder):
             raise self.fail(f"more than {_MOST_INTERFACES} pcapng interfaces", at)
         (link_type,) = struct.unpack_from(self._order + "H", body)
         interface = Interface(link_type)
+        self._is_windows |= link_type == 249
         resolution, offset = 6, 0
         for code, value in self._options(body[8:]):
             if code == _IF_NAME:
