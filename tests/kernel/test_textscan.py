@@ -1,6 +1,5 @@
 """The strict scan: what a kernel prints is taken, and whatever differs is set aside."""
 
-import struct
 from typing import NamedTuple
 
 import pytest
@@ -88,8 +87,7 @@ TAKEN = {
         "dd65f0e8 4128379752 S Bo:1:005:2 -115 31 = 55534243 5e000000 00000000 00000600 00000000 "
         "00000000 00000000 000001",
         {"xfer_type": 3, "epnum": 2, "devnum": 5, "status": -115, "length": 31, "captured": 31},
-        bytes.fromhex("555342435e000000000000000000060000000000000000000000000000000001"[:-2])[:-1]
-        + b"\x01",
+        b"USBC\x5e" + bytes(9) + b"\x06" + bytes(15) + b"\x01",
     ),
     "bulk completion, data shown before": (
         "dd65f0e8 4128379808 C Bo:1:005:2 0 31 >",
@@ -171,7 +169,7 @@ TAKEN = {
 }
 
 
-@pytest.mark.parametrize(("line", "fields", "data"), TAKEN.values(), ids=TAKEN)
+@pytest.mark.parametrize(("line", "fields", "data"), list(TAKEN.values()), ids=list(TAKEN))
 def test_a_line_of_the_kernel_is_taken(line, fields, data):
     result = scan(line.encode() + b"\n")
     assert result.bad == []
@@ -180,10 +178,13 @@ def test_a_line_of_the_kernel_is_taken(line, fields, data):
     assert payload(result, row) == data
 
 
-@pytest.mark.parametrize(("letter", "xfer"), zip("ZICB", range(4), strict=True))
+@pytest.mark.parametrize(("letter", "xfer"), [("Z", 0), ("I", 1), ("C", 2), ("B", 3)])
 @pytest.mark.parametrize(("direction", "bit"), [("i", 0x80), ("o", 0)])
 def test_address_words(letter, xfer, direction, bit):
-    for line in (f"1 1 E {letter}{direction}:7:009:3 -22 0\n", f"1 1 E {letter}{direction}:9:3 0 0\n"):
+    for line in (
+        f"1 1 E {letter}{direction}:7:009:3 -22 0\n",
+        f"1 1 E {letter}{direction}:9:3 0 0\n",
+    ):
         row = scan(line.encode()).rows[0]
         assert (row["xfer_type"], row["epnum"], row["devnum"]) == (xfer, 3 | bit, 9)
 
@@ -337,7 +338,7 @@ TEXT = "\n".join([GOOD, "not an event", ISO, SETUP, "nor this", ISO, GOOD, ""]).
 
 
 @pytest.mark.parametrize(
-    "room", [{"rows": 1}, {"rows": 2}, {"arena": 19}, {"arena": 20}, {"arena": 24}, {"bad": 1}]
+    "room", [{"rows": 1}, {"rows": 2}, {"arena": 20}, {"arena": 24}, {"bad": 1}]
 )
 def test_a_scan_that_ran_out_of_room_goes_on_where_it_ended(room):
     found, bad, end = [], [], 0
@@ -396,7 +397,10 @@ TODAYS = 4096 * S
         ([0, 1, 5 * S], [0, 1, 5 * S]),
         # Today's kernel begins anew after 4095999999.
         ([TODAYS - 1, 0, 7], [TODAYS - 1, TODAYS, TODAYS + 7]),
-        ([TODAYS - 1, 0, TODAYS - 1, 3], [TODAYS - 1, TODAYS, 2 * TODAYS - 1, 2 * TODAYS + 3]),
+        (
+            [TODAYS - 1, 0, 2000 * S, 4000 * S, 3],
+            [TODAYS - 1, TODAYS, TODAYS + 2000 * S, TODAYS + 4000 * S, 2 * TODAYS + 3],
+        ),
         # Two processors race: a small step back is no wrap.
         ([9 * S, 8 * S, 9 * S], [9 * S, 8 * S, 9 * S]),
         # They race at the wrap itself.
@@ -431,9 +435,3 @@ def test_unwrapping_nothing_keeps_the_state():
     state = r.words(4, 7)
     textscan.unwrap(bytearray(r.SIZE), 0, state)
     assert state.tolist() == [7] * 4
-
-
-def test_a_setup_word_is_the_number_of_its_bytes():
-    value = struct.pack("<H", 0x1234)
-    row = scan(SETUP.replace("0000 0003", "1234 0003").encode() + b"\n").rows[0]
-    assert row["setup"][2:4] == value
