@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbmon import FormatError
-from usbmon.compression import Decompressor, detect, new_compressor, split_suffix
+from usbmon.compression import PIECE, Decompressor, detect, new_compressor, split_suffix
 
 
 def _zst(data: bytes) -> bytes:
@@ -94,7 +94,9 @@ def test_a_stream_that_is_cut_gives_what_there_is_and_is_not_complete(name):
 @each
 def test_damage_is_told_with_the_file(name):
     data = bytearray(PACK[name](bytes(range(256)) * 40))
-    data[len(data) // 2 :] = b"\x55" * (len(data) - len(data) // 2)
+    # The checksum of gz; of the others, half of the stream (a stream of zst need not have one).
+    start = len(data) - 8 if name == "gz" else len(data) // 2
+    data[start:] = b"\x55" * (len(data) - start)
     with pytest.raises(FormatError, match=rf"a trace: byte \d+: damaged {name} data"):
         unpacked(name, bytes(data), len(data))
 
@@ -110,7 +112,7 @@ def test_what_stands_behind_the_end_is_told_unless_it_is_padding(name):
 
 
 @each
-def test_a_bomb_goes_off_a_mebibyte_at_a_time(name):
+def test_a_bomb_goes_off_a_piece_at_a_time(name):
     bomb = PACK[name](bytes(1 << 26))
     decompressor = Decompressor(name)
     tracemalloc.start()
@@ -118,7 +120,7 @@ def test_a_bomb_goes_off_a_mebibyte_at_a_time(name):
         size = len(decompressor.decompress(bomb))
         while not decompressor.needs_input:
             piece = decompressor.decompress()
-            assert len(piece) <= 1 << 20
+            assert len(piece) <= PIECE
             size += len(piece)
         _, peak = tracemalloc.get_traced_memory()
     finally:

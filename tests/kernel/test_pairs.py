@@ -48,7 +48,11 @@ CASES = {
         [(1, 0), (2, 0), (2, 0), (1, 0)],
         {},
     ),
-    "a tag used again is another URB": ((*ONCE, *ONCE), [(1, 0), (1, 0), (2, 0), (2, 0)], {}),
+    "a tag used again is another URB": (
+        (*ONCE, event("S", A, 1), event("C", A, 2)),
+        [(1, 0), (1, 0), (2, 0), (2, 0)],
+        {},
+    ),
     "in flight at the end": ((event("S", A),), [(1, 0)], {"in_flight": 1}),
     "a completion of what was submitted before the trace": (
         (event("C", A), *ONCE),
@@ -120,7 +124,9 @@ CASES = {
     "a submission of another setup packet is not the same": (
         (
             event("S", A, xfer_type=2, flag_setup=0, setup=b"\x80\x06\x00\x01\x00\x00\x40\x00"),
-            event("S", A, 0.1, xfer_type=2, flag_setup=0, setup=b"\x80\x06\x00\x02\x00\x00\x40\x00"),
+            event(
+                "S", A, 0.1, xfer_type=2, flag_setup=0, setup=b"\x80\x06\x00\x02\x00\x00\x40\x00"
+            ),
             event("C", A, 1, xfer_type=2),
         ),
         [(1, 0), (2, 0), (2, 0)],
@@ -162,9 +168,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("events", "numbers", "counted"), list(CASES.values()), ids=list(CASES)
-)
+@pytest.mark.parametrize(("events", "numbers", "counted"), list(CASES.values()), ids=list(CASES))
 def test_numbers_and_marks(events, numbers, counted):
     whole, one_by_one = pairs.Pairing(), pairs.Pairing()
     assert number(*events, pairing=whole) == numbers

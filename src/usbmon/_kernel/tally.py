@@ -149,7 +149,7 @@ def tally(
             if absent & f.NO_TS:
                 totals[8] += 1
             else:
-                if events == 0:
+                if events == totals[8]:  # the first that has a time
                     first = last = ts
                 elif ts < previous:
                     totals[3] += 1

@@ -1,0 +1,355 @@
+"""Files: what is opened, in which pieces it is read, and what is left behind when writing fails."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import subprocess
+import sys
+import threading
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+import usbmon
+from tests.helpers import corpus
+from usbmon import Events, FormatError, SourceError, compression, files
+from usbmon._kernel import KERNEL
+from usbmon.compression import new_compressor
+from usbmon.formats import FORMATS
+from usbmon.formats.base import Interface
+
+TEXT = corpus.CAPTURES / "storage-ehci" / "1u.txt"
+PCAP = corpus.CAPTURES / "hid-xhci" / "usbmon1.pcap"
+
+
+def zst(data: bytes) -> bytes:
+    compressor = new_compressor("zst")
+    return compressor.compress(data) + compressor.flush()
+
+
+PACK = {"": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zst}
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks so small that a short trace has many, and a record or a line stands across them."""
+    monkeypatch.setattr(files, "BLOCK", 1000)
+    monkeypatch.setattr(compression, "PIECE", 1000)
+    monkeypatch.setattr(files.formats, "HEAD_SIZE", 200)
+
+
+class TestReading:
+    @pytest.mark.parametrize("packed", PACK)
+    @pytest.mark.parametrize("path", [TEXT, PCAP], ids=corpus.name)
+    @pytest.mark.usefixtures("small_blocks")
+    def test_blocks_and_compression_change_nothing(self, path, packed, tmp_path):
+        copy = tmp_path / "trace"
+        copy.write_bytes(PACK[packed](path.read_bytes()))
+        with usbmon.open(copy) as trace:
+            batches = list(trace)
+            assert trace.compression == packed
+        assert len(batches) > 5
+        assert Events.concat(batches) == usbmon.decode(path.read_bytes())
+
+    def test_a_trace_says_what_it_is(self):
+        with usbmon.open(PCAP) as trace:
+            assert repr(trace) == f"<Trace {PCAP}: pcap>"
+            assert (trace.format.name, trace.compression) == ("pcap", "")
+            assert trace.size == PCAP.stat().st_size
+            assert trace.position <= trace.size
+            events = trace.read()
+            assert trace.position == trace.size
+        assert events == usbmon.read(PCAP)
+
+    def test_a_name_of_its_own_decides_where_the_content_says_nothing(self, tmp_path):
+        empty = tmp_path / "empty.pcap"
+        empty.touch()
+        with usbmon.open(empty) as trace:
+            assert trace.format.name == "pcap"
+            assert len(trace.read()) == 0
+
+    def test_a_format_that_is_given_is_taken(self):
+        with pytest.raises(FormatError, match="not a pcap file"):
+            usbmon.read(TEXT, format="pcap")
+
+    @pytest.mark.parametrize("path", [TEXT, PCAP], ids=corpus.name)
+    def test_a_pipe_is_read_as_a_file_is(self, path, tmp_path):
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=lambda: pipe.write_bytes(path.read_bytes()))
+        writer.start()
+        with usbmon.open(pipe) as trace:
+            assert trace.size is None
+            assert trace.read() == usbmon.read(path)
+        writer.join()
+
+    @pytest.mark.parametrize("path", [TEXT, PCAP], ids=corpus.name)
+    def test_what_a_pipe_has_had_so_far_is_given_before_more_comes(self, path, tmp_path):
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        data, seen = path.read_bytes(), threading.Event()
+
+        def write() -> None:
+            with pipe.open("wb", buffering=0) as stream:
+                stream.write(data[:2000])
+                assert seen.wait(30)
+                stream.write(data[2000:])
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        with usbmon.open(pipe) as trace:
+            batches = iter(trace)
+            first = next(batches)
+            seen.set()
+            assert len(first) > 2
+            assert Events.concat([first, *batches]) == usbmon.read(path)
+        writer.join()
+
+    def test_standard_input_is_a_dash(self):
+        program = "import usbmon; print(len(usbmon.read('-')), usbmon.open('-').name)"
+        with TEXT.open("rb") as stream:
+            said = subprocess.run(
+                [sys.executable, "-c", program], stdin=stream, capture_output=True, check=True
+            )
+        assert said.stdout.split() == [b"%d" % len(usbmon.read(TEXT)), b"standard", b"input"]
+
+    @pytest.mark.usefixtures("small_blocks")
+    @pytest.mark.parametrize("workers", [True, False])
+    def test_text_on_two_threads_is_the_same(self, workers, monkeypatch, tmp_path):
+        dirty = tmp_path / "dirty.txt"
+        lines = TEXT.read_bytes().splitlines(keepends=True)
+        lines[20:20] = [b"[   12.345678] usb 1-1: new device\n"]
+        lines[40] = b"> " + lines[40]
+        dirty.write_bytes(b"".join(lines)[:-20])
+        monkeypatch.setattr(files, "KERNEL", "compiled")
+        monkeypatch.setattr(files, "_PARALLEL_FROM", 0 if workers else 1 << 40)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+        with usbmon.open(dirty) as trace:
+            events, notes = trace.read(), trace.decoder.notes
+        whole = usbmon.formats.by_name("u").new_decoder()
+        expected = Events.concat([whole.feed(dirty.read_bytes()), whole.close()])
+        assert events == expected
+        assert {n.kind: (n.count, n.places) for n in notes.values()} == {
+            n.kind: (n.count, n.places) for n in whole.notes.values()
+        }
+
+    @pytest.mark.parametrize("workers", [True, False])
+    def test_a_line_without_end_is_refused_before_it_fills_the_memory(
+        self, workers, monkeypatch, tmp_path
+    ):
+        path = tmp_path / "long.txt"
+        path.write_bytes(TEXT.read_bytes() + b"5" * (8 << 20))
+        monkeypatch.setattr(files, "KERNEL", "compiled")
+        monkeypatch.setattr(files, "_PARALLEL_FROM", 0 if workers else 1 << 40)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+        with usbmon.open(path) as trace, pytest.raises(FormatError, match="a line of more than"):
+            list(trace)
+        assert trace.position < 4 << 20
+
+    def test_a_file_that_grows_is_followed(self, monkeypatch, tmp_path):
+        path, data = tmp_path / "grows.txt", TEXT.read_bytes()
+        path.write_bytes(data[:700])
+        more = iter([data[700:1500], b"", data[1500:2000], KeyboardInterrupt])
+
+        def wait(_seconds: float) -> None:
+            part = next(more)
+            if part is KeyboardInterrupt:
+                raise KeyboardInterrupt
+            with path.open("ab") as stream:
+                stream.write(part)
+
+        monkeypatch.setattr(files.time, "sleep", wait)
+        seen = []
+        with usbmon.open(path, follow=True) as trace, pytest.raises(KeyboardInterrupt):
+            seen.extend(trace)
+        whole_lines = data[: data.rfind(b"\n", 0, 2000) + 1]
+        assert Events.concat(seen) == usbmon.decode(whole_lines)[: len(Events.concat(seen))]
+        assert len(Events.concat(seen)) >= whole_lines.count(b"\n") - 1
+
+    @pytest.mark.parametrize("packed", ["gz", "xz", "zst", "bz2"])
+    def test_a_compressed_file_that_is_cut_gives_what_there_is_and_says_so(self, packed, tmp_path):
+        path = tmp_path / "cut"
+        data = PACK[packed](TEXT.read_bytes() * 100)
+        path.write_bytes(data[:-12])
+        with usbmon.open(path) as trace:
+            assert len(list(trace)) > 0 or packed == "bz2"
+            assert "cut stream" in trace.decoder.notes
+
+    def test_memory_does_not_grow_with_the_file(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(files, "BLOCK", 1 << 14)
+        peaks = []
+        for times in (20, 60):
+            path = tmp_path / f"{times}.pcap"
+            head, body = PCAP.read_bytes()[:24], PCAP.read_bytes()[24:]
+            path.write_bytes(head + body * times)
+            tracemalloc.start()
+            with usbmon.open(path) as trace:
+                count = sum(map(len, trace))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+            assert count == times * len(usbmon.read(PCAP))
+        assert peaks[1] < peaks[0] * 1.5
+
+
+class TestWhatCannotBeRead:
+    def test_no_such_file(self, tmp_path):
+        with pytest.raises(SourceError, match=r"nope\.txt: no such file"):
+            usbmon.open(tmp_path / "nope.txt")
+
+    def test_a_directory(self, tmp_path):
+        with pytest.raises(SourceError, match="is a directory; name a file in it"):
+            usbmon.open(tmp_path)
+
+    def test_no_permission(self, monkeypatch):
+        def refuse(*_args: object, **_kwargs: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(files.builtins, "open", refuse)
+        with pytest.raises(SourceError, match="no permission to read it"):
+            usbmon.open(TEXT)
+
+    def test_an_error_while_reading_names_the_file(self, monkeypatch):
+        with usbmon.open(PCAP) as trace:
+            trace._stream.close()
+            trace._stream = _Broken()
+            with pytest.raises(SourceError, match=r"usbmon1\.pcap: Input/output error"):
+                list(trace)
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"\x7fELF\x02\x01\x01" + bytes(99), r"a program \(ELF\) is no trace"),
+            (b"PK\x03\x04" + bytes(99), "a zip archive: unpack it first"),
+            (bytes(5000), "binary data that is no trace"),
+            (b"hello\nworld\n", "text that starts with 'hello' is no trace"),
+        ],
+    )
+    def test_another_kind_of_file_is_named(self, content, words, tmp_path):
+        path = tmp_path / "file"
+        path.write_bytes(content)
+        with pytest.raises(FormatError, match=rf"{path}: {words}"):
+            usbmon.open(path)
+
+
+class _Broken(io.RawIOBase):
+    def readinto(self, _buffer: object) -> int:
+        raise OSError(5, "Input/output error")
+
+
+class TestWriting:
+    @pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz", ".zst"])
+    @pytest.mark.parametrize("name", [f.name for f in FORMATS if f.encoder])
+    def test_what_is_written_can_be_read(self, name, suffix, tmp_path):
+        events = usbmon.read(PCAP)
+        path = tmp_path / f"out{suffix}"
+        encoder = usbmon.write(path, events, format=name)
+        assert encoder.format == name
+        assert [p.name for p in tmp_path.iterdir()] == [path.name]
+        again = usbmon.read(path)
+        assert again.status.tolist() == events.status.tolist()
+        assert [event.setup for event in again] == [event.setup for event in events]
+
+    def test_the_suffix_decides_the_format(self, tmp_path):
+        usbmon.write(tmp_path / "out.pcapng.gz", usbmon.read(TEXT))
+        with usbmon.open(tmp_path / "out.pcapng.gz") as trace:
+            assert (trace.format.name, trace.compression) == ("pcapng", "gz")
+
+    def test_an_unknown_suffix_lists_the_formats(self, tmp_path):
+        with pytest.raises(SourceError, match="choose one of pcapng, pcap, u, t, bin"):
+            usbmon.Writer(tmp_path / "out.what")
+
+    def test_nothing_written_is_an_empty_trace(self, tmp_path):
+        usbmon.write(tmp_path / "out.pcap", [])
+        assert len(usbmon.read(tmp_path / "out.pcap")) == 0
+
+    def test_batches_are_written_as_they_come(self, tmp_path):
+        events = usbmon.read(TEXT)
+        usbmon.write(tmp_path / "out.txt", (events[n : n + 7] for n in range(0, len(events), 7)))
+        assert (tmp_path / "out.txt").read_bytes() == TEXT.read_bytes()
+
+    def test_a_file_that_exists_is_kept(self, tmp_path):
+        path = tmp_path / "out.txt"
+        path.write_text("mine")
+        with pytest.raises(SourceError, match="exists already; --force replaces it"):
+            usbmon.write(path, usbmon.read(TEXT))
+        assert path.read_text() == "mine"
+        usbmon.write(path, usbmon.read(TEXT), force=True)
+        assert path.read_bytes() == TEXT.read_bytes()
+
+    def test_a_failure_leaves_nothing_and_what_was_there_before(self, tmp_path):
+        path = tmp_path / "out.txt"
+        path.write_text("mine")
+
+        def broken():
+            yield usbmon.read(TEXT)
+            raise FormatError("damaged")
+
+        for force in (True, False):
+            target = path if force else tmp_path / "new.txt"
+            with pytest.raises(FormatError):
+                usbmon.write(target, broken(), force=force)
+        assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"out.txt": "mine"}
+
+    def test_a_trace_can_be_replaced_by_its_own_conversion(self, tmp_path):
+        path = tmp_path / "same.txt"
+        path.write_bytes(TEXT.read_bytes())
+        with usbmon.open(path) as trace:
+            usbmon.write(path, trace, format="pcap", force=True)
+        assert len(usbmon.read(path)) == len(usbmon.read(TEXT))
+
+    @pytest.mark.parametrize("where", ["no/such/folder/out.txt", "."])
+    def test_a_place_that_cannot_be_written_is_named(self, where, tmp_path):
+        with pytest.raises(SourceError, match=r"cannot be written: (No such file|Is a dir)"):
+            usbmon.write(tmp_path / where, usbmon.read(TEXT), format="u")
+
+    def test_a_full_disk_is_told_and_leaves_nothing(self):
+        with pytest.raises(SourceError, match=r"/dev/full: cannot be written: No space left"):
+            usbmon.write("/dev/full", usbmon.read(TEXT), format="u")
+
+    def test_a_device_is_written_to_and_stays(self, tmp_path):
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        got = []
+        reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+        reader.start()
+        usbmon.write(pipe, usbmon.read(TEXT), format="u")
+        reader.join()
+        assert got == [TEXT.read_bytes()]
+        assert pipe.is_fifo()
+
+    def test_standard_output_is_a_dash(self):
+        program = f"import usbmon; usbmon.write('-', usbmon.read({str(TEXT)!r}), format='u')"
+        said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+        assert said.stdout == TEXT.read_bytes()
+
+    def test_interfaces_are_described(self, tmp_path):
+        path = tmp_path / "out.pcapng"
+        with usbmon.Writer(path, interfaces=[Interface(220, "usbmon1", "bus 1")]) as writer:
+            writer.write(usbmon.read(PCAP))
+        with usbmon.open(path) as trace:
+            trace.read()
+            (interface,) = trace.decoder.interfaces
+        assert (interface.name, interface.description) == ("usbmon1", "bus 1")
+
+
+class TestBytes:
+    def test_bytes_are_decoded_by_what_they_are(self):
+        assert usbmon.decode(PCAP.read_bytes()) == usbmon.read(PCAP)
+        assert usbmon.decode(TEXT.read_bytes(), format="u") == usbmon.read(TEXT)
+
+    def test_strict_reading_refuses_what_needs_mending(self):
+        with pytest.raises(FormatError, match="line 1: lines with mail quoting removed") as caught:
+            usbmon.decode(b"> " + TEXT.read_bytes(), strict=True)
+        assert caught.value.mendable
+        assert len(usbmon.decode(b"> " + TEXT.read_bytes())) == len(usbmon.read(TEXT))
+
+
+def test_threads_are_for_large_text_on_a_compiled_kernel(monkeypatch):
+    monkeypatch.setattr(files, "_PARALLEL_FROM", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    for path, expected in ((TEXT, KERNEL == "compiled"), (PCAP, False)):
+        with usbmon.open(Path(path)) as trace:
+            assert trace._is_worth_threads() == expected
