@@ -55,7 +55,7 @@ def _open_input(path: str) -> BinaryIO:
 
 
 class Trace:
-    """A trace being read: iterate over it for `Events`, batch by batch, once.
+    """A trace being read: iterate over it for `Events`, batch by batch, once; then it is closed.
 
     `decoder` has what was noted on the way (`notes`, `pairing`, `interfaces`), `format` what the
     trace is, `compression` what is around it. Raises `SourceError` where it cannot be read and
@@ -179,9 +179,12 @@ class Trace:
                 return
 
     def __iter__(self) -> Iterator[Events]:
-        if self._is_worth_threads():
-            yield from self._scan_parallel()
-            return
+        try:
+            yield from self._scan_parallel() if self._is_worth_threads() else self._read_serial()
+        finally:
+            self.close()
+
+    def _read_serial(self) -> Iterator[Events]:
         rest = bytearray()
         for block, final in self._blocks(rest):
             at = 0

@@ -75,6 +75,7 @@ class Summary:
 
     def add(self, events: Events) -> None:
         """Count a batch more; batches come in the order of the trace."""
+        self._make_room(self["endpoints"] + len(events))
         rows, arena = events.buffers
         tally.tally(
             rows,
@@ -85,14 +86,16 @@ class Summary:
             self._statuses,
             self._packet_statuses,
         )
-        size = len(self._endpoints) // _WORDS
-        if self["endpoints"] > size // 2 and size < _MOST:
-            self._grow(size * 4)
 
-    def _grow(self, size: int) -> None:
+    def _make_room(self, endpoints: int) -> None:
+        """Let the table, which takes three quarters of its size, take so many, up to a limit."""
         old = self._endpoints
-        self._endpoints = _counters(size * _WORDS)
-        tally.move(old, self._endpoints)
+        size = len(old) // _WORDS
+        while size // 4 * 3 < endpoints and size < _MOST:
+            size *= 2
+        if size * _WORDS > len(old):
+            self._endpoints = _counters(size * _WORDS)
+            tally.move(old, self._endpoints)
 
     def __getitem__(self, name: str) -> int:
         return self._totals[tally.TOTALS.index(name)]
