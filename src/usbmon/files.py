@@ -193,7 +193,8 @@ class Trace:
                 at += used
                 if len(events):
                     yield events
-                if not used or at >= len(block):
+                # One turn takes all but the end of a block; the end of the last one needs more.
+                if not (final and used and at < len(block)):
                     break
             rest[:] = block[at:]
             if final:

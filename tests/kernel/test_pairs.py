@@ -183,6 +183,22 @@ def test_the_window_is_how_far_apart_two_stamps_of_one_event_are(window, mark):
     assert number(*TWICE, pairing=pairs.Pairing(window))[1][1] == mark
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "mark"),
+    [
+        (-5, 5, DOUBLED),
+        (5, -5, DOUBLED),
+        (-WINDOW, 1, 0),
+        (1, -WINDOW, 0),
+        (-(2**63), 2**63 - 1, 0),
+        (2**63 - 1, -(2**63), 0),
+    ],
+)
+def test_times_of_any_size_are_near_or_not(first, second, mark):
+    events = [event("S", A) | {"ts": ts} for ts in (first, second)]
+    assert number(*events, pairing=pairs.Pairing(WINDOW))[1][1] == mark
+
+
 def test_other_marks_stay():
     assert number(event("C", A, marks=4)) == [(1, 4 | ORPHAN)]
     events = [{**e, "marks": 4} for e in TWICE]

@@ -269,13 +269,14 @@ def unpack(
     swap: bool = False,
     own_time: bool = False,
     errnos: memoryview = NO_ERRNOS,
+    ts: int = 77,
 ) -> tuple[list[r.Fields], int, bytearray]:
     """The rows of these records, how many were left out, and the text with what was built there."""
     size = sum(map(len, raw))
     text = bytearray(b"".join(raw)) + bytearray(2 * size)
     at, found = 0, bytearray()
     for n, record in enumerate(raw):
-        place = {"data_at": at, "captured": len(record), "ts": 77 + n}
+        place = {"data_at": at, "captured": len(record), "ts": ts + n}
         found += r.pack(place | {"interface": numbers[n] if numbers else base, "absent": 0})
         at += len(record)
     args = (interfaces or table(USB), base, swap, own_time, errnos, size)
@@ -392,7 +393,9 @@ def test_each_interface_has_records_of_its_kind():
 
 
 def test_no_records_are_no_work():
-    assert records.unpack(bytearray(1), b"", 0, table(USB), 0, False, False, NO_ERRNOS, 0) == (
+    assert records.unpack(
+        bytearray(1), bytearray(), 0, table(USB), 0, False, False, NO_ERRNOS, 0
+    ) == (
         0,
         0,
         0,
@@ -452,6 +455,14 @@ def test_usbpcap_output():
 
 
 @pytest.mark.parametrize(
+    ("ts", "sec", "usec"), [(7_000_001_999, 7, 1), (-1, -1, 999_999), (-(10**9), -1, 0)]
+)
+def test_the_stamp_of_a_usbpcap_record_is_its_time(ts, sec, usec):
+    (row,), *_ = unpack(wire.usbpcap(), interfaces=USBPCAP, errnos=ERRNOS, ts=ts)
+    assert (row["ts"], row["ts_sec"], row["ts_usec"]) == (ts, sec, usec)
+
+
+@pytest.mark.parametrize(
     ("status", "errno"), [(0, 0), (STALL, -32), (UNKNOWN_ERROR, -71), (UNKNOWN_SUCCESS, 0)]
 )
 def test_a_usbd_status_is_kept_and_has_an_errno(status, errno):
@@ -460,23 +471,20 @@ def test_a_usbd_status_is_kept_and_has_an_errno(status, errno):
 
 
 @pytest.mark.parametrize(
-    ("setup", "payload", "size", "epnum", "length", "flag"),
+    ("setup", "more", "size", "found"),
     [
-        ("8006000100001200", b"", 8, 0x80, 18, ord("<")),
-        ("8006000100000080", b"", 8, 0x80, 0x8000, ord("<")),
-        ("2109000200000300", b"abc", 11, 0, 3, 0),
+        ("8006000100001200", b"", 8, (0x80, 18, ord("<"))),
+        ("8006000100000080", b"", 8, (0x80, 0x8000, ord("<"))),
+        ("2109000200000300", b"abc", 11, (0, 3, 0)),
         # A length that claims less than the setup packet.
-        ("0005070000000000", b"", 0, 0, 0, 0),
+        ("0005070000000000", b"", 0, (0, 0, 0)),
     ],
 )
-def test_usbpcap_stage_0_has_the_setup_packet(setup, payload, size, epnum, length, flag):
-    row, data = usbpcap(
-        bytes.fromhex(setup) + payload, b"\0", transfer=2, endpoint=0, info=0, length=size
-    )
-    assert row["setup"].hex() == setup
-    assert row["flag_setup"] == 0
-    assert (row["epnum"], row["length"], row["flag_data"]) == (epnum, length, flag)
-    assert data == payload
+def test_usbpcap_stage_0_has_the_setup_packet(setup, more, size, found):
+    payload = bytes.fromhex(setup) + more
+    row, data = usbpcap(payload, b"\0", transfer=2, endpoint=0, info=0, length=size)
+    assert (row["setup"].hex(), row["flag_setup"], data) == (setup, 0, more)
+    assert (row["epnum"], row["length"], row["flag_data"]) == found
 
 
 @pytest.mark.parametrize(

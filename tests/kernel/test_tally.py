@@ -117,6 +117,16 @@ def test_negative_times():
     }
 
 
+def test_a_step_of_more_than_64_bits_is_the_largest_there_is():
+    counters = Counters().add(C | {"ts": 2**63 - 1}, C | {"ts": -(2**63)}, C | {"ts": -5})
+    assert counters.only("first", "last", "steps_back", "largest_step") == {
+        "first": -(2**63),
+        "last": 2**63 - 1,
+        "steps_back": 1,
+        "largest_step": 2**63 - 1,
+    }
+
+
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_an_event_without_a_time_says_nothing_of_time(at):
     events = [{**C, "ts": 7 * MS}, {**C, "ts": 8 * MS}]

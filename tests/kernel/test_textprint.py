@@ -109,6 +109,16 @@ PRINTED = {
         "f 0 C Zi:2:004:1 0:1:0:6 7 0:0:9 -1:1:9 -2:2:9 -3:3:9 -4:4:9 3 = 010203",
         "f 0 C Zi:004:01 0 3 = 010203",
     ),
+    "data of QEMU, which writes the sign of the text": (
+        {"id": 0xA, "flag_data": "=", "length": 2, "payload": b"\x01\x02"},
+        "a 0 C Bi:1:002:1 0 2 = 0102",
+        "a 0 C Bi:002:01 0 2 = 0102",
+    ),
+    "only a control transfer has a setup packet": (
+        {"id": 0xA, "flag_setup": "Z", "status": -32},
+        "a 0 C Bi:1:002:1 -32 0",
+        "a 0 C Bi:002:01 -32 0",
+    ),
     # Whoever reads a line counts on five descriptors, or as many as it says.
     "isochronous with descriptors missing": (
         {**ISO, "iso": (0, 9), "ndesc": 1, "payload": r.descriptors((0, 0, 9))},
@@ -190,6 +200,16 @@ def test_a_changed_kernel_prints_more_data():
     data = bytes(range(200))
     (line,) = lines({"length": 200, "payload": data}, data_max=200)
     assert line.endswith(f" = {data.hex(' ', -4)}")
+
+
+# A reader would take them for a status, for a setup packet that is there, or for no word.
+@pytest.mark.parametrize("flag", ["s", "0", "9", " ", "\n", "\x7f", "\xff"])
+def test_a_flag_that_would_be_read_as_something_else_is_printed_as_not_captured(flag):
+    assert lines({**CONTROL, "flag_setup": flag}) == [
+        "d5ea89a0 0 C Ci:1:001:0 Z __ __ ____ ____ ____ 0"
+    ]
+    if flag < "!" or flag > "~":
+        assert lines({"length": 3, "flag_data": flag}) == ["0 0 C Bi:1:002:1 0 3 Z"]
 
 
 LONGEST = {

@@ -1,5 +1,6 @@
 """The strict scan: what a kernel prints is taken, and whatever differs is set aside."""
 
+import re
 from typing import NamedTuple
 
 import pytest
@@ -84,8 +85,10 @@ TAKEN = {
         b"",
     ),
     "bulk submission with data": (
-        "dd65f0e8 4128379752 S Bo:1:005:2 -115 31 = 55534243 5e000000 00000000 00000600 00000000 "
-        "00000000 00000000 000001",
+        (
+            "dd65f0e8 4128379752 S Bo:1:005:2 -115 31 = 55534243 5e000000 00000000 00000600 "
+            "00000000 00000000 00000000 000001"
+        ),
         {"xfer_type": 3, "epnum": 2, "devnum": 5, "status": -115, "length": 31, "captured": 31},
         b"USBC\x5e" + bytes(9) + b"\x06" + bytes(15) + b"\x01",
     ),
@@ -274,7 +277,8 @@ SET_ASIDE = [
     # setup packet
     *(SETUP.replace("a3 00 0000 0003 0004", words) for words in (
         "a 00 0000 0003 0004", "A3 00 0000 0003 0004", "a3 0 0000 0003 0004", "a3 00 000 0003 0004",
-        "a3 00 0000 003 0004", "a3 00 0000 0003 004", "a3  00 0000 0003 0004", "a300 0000 0003 0004",
+        "a3 00 0000 003 0004", "a3 00 0000 0003 004", "a3  00 0000 0003 0004",
+        "a300 0000 0003 0004",
         "a3 00 0000 0003", "a3", "__ __ ____ ____ ____",
     )),
     SETUP.replace("s a3 00 0000 0003 0004", "Z __ __ ____ ____ ___"),
@@ -312,7 +316,7 @@ SET_ASIDE = [
 
 @pytest.mark.parametrize("line", SET_ASIDE)
 def test_what_the_kernel_would_not_print_is_set_aside_whole(line):
-    text = "\n".join((SETUP, line, GOOD, "")).encode()
+    text = f"{SETUP}\n{line}\n{GOOD}\n".encode()
     result = scan(text)
     start = len(SETUP) + 1
     assert result.bad == [(1, start, start + len(line) + 1)]
@@ -320,6 +324,75 @@ def test_what_the_kernel_would_not_print_is_set_aside_whole(line):
     assert payload(result, result.rows[1]) == bytes.fromhex("01050000")
     assert len(result.arena) == 4  # nothing stays of what was begun
     assert result.end == len(text)
+
+
+# The grammar again, as a pattern. Numbers are those that C's integers hold.
+NUMBER = r"-?[0-9]{1,10}"
+LINE = re.compile(
+    rf"""(?:0|[1-9a-f][0-9a-f]{{0,15}})\ (?P<stamp>{NUMBER})\ (?P<event>[SCE])
+    \ (?P<xfer>[ZICB])[io](?::(?P<bus>{NUMBER}))?:(?P<dev>{NUMBER}):(?P<ep>{NUMBER})
+    \ (?P<status>{NUMBER}(?::{NUMBER})*|s(?:\ [0-9a-f]{{2}}){{2}}(?:\ [0-9a-f]{{4}}){{3}}
+        |(?![0-9s-])[!-~](?:\ __){{2}}(?:\ ____){{3}})
+    (?P<words>(?:\ {NUMBER}(?::{NUMBER}:{NUMBER})?)*)
+    (?P<data>\ =(?:(?:\ (?:[0-9a-f]{{2}}){{4}})*(?:\ (?:[0-9a-f]{{2}}){{1,3}})?)|\ (?!=)[!-~])?""",
+    re.VERBOSE,
+)
+I32, U32 = range(-(2**31), 2**31), range(2**32)
+
+
+def is_of_the_kernel(line: str) -> bool:
+    match = LINE.fullmatch(line)
+    if match is None:
+        return False
+    limits = {"stamp": 2**32, "bus": 2**16, "dev": 256, "ep": 128}
+    if any(int(match[name] or 0) not in range(limit) for name, limit in limits.items()):
+        return False
+    iso = match["xfer"] == "Z"
+    words = match["words"].split()
+    if match["status"][0] in "-0123456789":
+        numbers = [int(number) for number in match["status"].split(":")]
+        more = {"C": 0, "B": 0, "I": 1, "Z": 3 if match["event"] == "C" else 2}[match["xfer"]]
+        old = len(numbers) == 1
+        if any(number not in I32 for number in numbers):
+            return False
+        if len(numbers) not in ({1} if match["event"] == "E" else {1, 1 + more}):
+            return False
+    else:
+        old = True
+        if match["xfer"] != "C":
+            return False
+    if iso and not old:
+        number = words.pop(0) if words else "x"
+        if ":" in number or number == "x" or int(number) not in I32:
+            return False
+        for _ in range(min(5, int(number))):
+            packet = [int(n) for n in (words.pop(0) if words else "").split(":") if n]
+            if len(packet) != 3 or packet[0] not in I32:
+                return False
+            if packet[1] not in U32 or packet[2] not in U32:
+                return False
+    if len(words) != 1 or ":" in words[0] or int(words[0]) not in I32:
+        return False
+    return bool(match["data"]) == (int(words[0]) > 0)
+
+
+# Bytes at the ends of what each word can hold.
+CHANGES = [chr(byte) for byte in b"\0\t\r !-./0189:;<=@AFG_`afgsz~\x7f\x80\xff"]
+
+
+@pytest.mark.parametrize(
+    "line", [line for line, *_ in TAKEN.values() if len(line) < 80], ids=lambda line: line[:20]
+)
+def test_with_one_character_changed_just_what_the_kernel_could_print_is_taken(line):
+    assert is_of_the_kernel(line)
+    changed = [line[:at] + line[at + 1 :] for at in range(len(line))]
+    changed += [line[:at] + c + line[at:] for at in range(len(line) + 1) for c in CHANGES]
+    changed += [line[:at] + c + line[at + 1 :] for at in range(len(line)) for c in CHANGES]
+    text = "".join(f"{other}\n" for other in changed).encode("latin-1")
+    result = scan(text, rows=len(changed), arena=len(text) + 64, bad=len(changed))
+    assert result.end == len(text)
+    refused = [text[start : end - 1].decode("latin-1") for _, start, end in result.bad]
+    assert refused == [other for other in changed if not is_of_the_kernel(other)]
 
 
 @given(st.sampled_from([GOOD, SETUP, ISO]), st.data())
@@ -334,7 +407,7 @@ def test_a_line_with_a_byte_changed_harms_no_other(line, data):
     assert result.rows[-1] == alone | {"data_at": len(result.arena) - 4}
 
 
-TEXT = "\n".join([GOOD, "not an event", ISO, SETUP, "nor this", ISO, GOOD, ""]).encode()
+TEXT = f"{GOOD}\nnot an event\n{ISO}\n{SETUP}\nnor this\n{ISO}\n{GOOD}\n".encode()
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ TIME_WIDTH = {RELATIVE: 14, ABSOLUTE: 26, DELTA: 14}
 # The room that one line can take, the words for its setup packet and its marks aside.
 _LINE_ROOM = cython.declare(cython.Py_ssize_t, 256)
 
+_I64_MAX = cython.declare(cython.longlong, (1 << 63) - 1)
+
 _HEX = b"0123456789abcdef"
 _TYPE_WORDS = b"Isoc out Intr out Ctrl out Bulk out Isoc in  Intr in  Ctrl in  Bulk in  "
 
@@ -79,6 +81,18 @@ def _number(
 @cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
+def _minus(a: cython.longlong, b: cython.longlong) -> cython.longlong:
+    """How far two times are apart; where 64 bits cannot hold it, the farthest there is."""
+    if a >= 0 and b < 0 and a > _I64_MAX + b:
+        return _I64_MAX
+    if a < 0 and b >= 0 and a < b - _I64_MAX:
+        return -_I64_MAX
+    return a - b
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
 def _seconds(
     out: cython.pointer[cython.uchar],
     at: cython.Py_ssize_t,
@@ -88,14 +102,11 @@ def _seconds(
     """Seconds with six decimals, right-aligned."""
     negative: cython.bint = ns < 0
     us: cython.longlong = (-ns if negative else ns) // 1000
-    start: cython.Py_ssize_t
-    at = _number(out, at, us // 1000000, width - 7, 32)
+    second: cython.longlong = us // 1000000
+    at = _number(out, at, -second if negative else second, width - 7, 32)
+    if negative and second == 0:
+        out[at - 2] = 45  # a single 0 has blanks before it
     out[at] = 46
-    if negative:
-        start = at - 1
-        while out[start] != 32:
-            start -= 1
-        out[start] = 45
     return _number(out, at + 1, us % 1000000, 6, 48)
 
 
@@ -230,14 +241,14 @@ def lines(
             at = _pad(o, at, at + (26 if time == _ABSOLUTE and r8[row + f.CLOCK] == f.WALL else 14))
             o[at - 1] = 63
         elif time == _DELTA:
-            at = _seconds(o, at, ts - zero, 14)
+            at = _seconds(o, at, _minus(ts, zero), 14)
             zero = ts
         elif time != _ABSOLUTE:
-            at = _seconds(o, at, ts - zero, 14)
+            at = _seconds(o, at, _minus(ts, zero), 14)
         elif r8[row + f.CLOCK] == f.WALL and ts >= 0:
             at = _date(o, at, ts)
         else:
-            at = _seconds(o, at, ts, 14)
+            at = _seconds(o, at, _minus(ts, 0), 14)
         o[at] = 32
         o[at + 1] = 32
         at += 2

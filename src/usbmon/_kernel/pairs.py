@@ -82,6 +82,9 @@ def _find(
 @cython.nogil
 @cython.exceptval(check=False)
 def _near(a: cython.longlong, b: cython.longlong, window: cython.longlong) -> cython.bint:
+    # Of different signs, the difference can be more than 64 bits hold, however near to 0 one is.
+    if (a < 0) != (b < 0) and (a > window or a < -window or b > window or b < -window):
+        return False
     return a - b <= window and b - a <= window
 
 

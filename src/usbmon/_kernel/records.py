@@ -129,6 +129,19 @@ def _swap_packet(
 @cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
+def _split(ts: cython.longlong) -> tuple[cython.longlong, cython.longlong]:
+    """Seconds, rounded down also where C would not, and the nanoseconds that remain."""
+    sec: cython.longlong = ts // _BILLION
+    rest: cython.longlong = ts % _BILLION
+    if rest < 0:
+        return sec - 1, rest + _BILLION
+    return sec, rest
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
 def _plausible(p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t) -> cython.bint:
     """Whether this can be the head of an event of the binary API (not a filler)."""
     usec: cython.longlong = _load32(p, at + 24, not f.LITTLE)
@@ -519,6 +532,8 @@ def _usbpcap(
     back: cython.bint
     xfer: cython.int
     usbd: cython.longlong
+    sec: cython.longlong
+    rest: cython.longlong
     stage: cython.int = 0
     if size < 27:
         return 0, spare
@@ -545,8 +560,9 @@ def _usbpcap(
     r8[n * f.W8 + f.DEVNUM] = p[at + 19]
     r16[n * f.W16 + f.BUSNUM] = p[at + 17] | (p[at + 18] << 8)
     r8[n * f.W8 + f.FLAG_SETUP] = 45
-    r64[n * f.W64 + f.TS_SEC] = r64[n * f.W64 + f.TS] // _BILLION
-    r32[n * f.W32 + f.TS_USEC] = r64[n * f.W64 + f.TS] % _BILLION // 1000
+    sec, rest = _split(r64[n * f.W64 + f.TS])
+    r64[n * f.W64 + f.TS_SEC] = sec
+    r32[n * f.W32 + f.TS_USEC] = rest // 1000
     r32[n * f.W32 + f.STATUS] = _errno_of(errnos, usbd) if back else -115
     u32[n * f.W32 + f.USBD_STATUS] = usbd
     r16[n * f.W16 + f.USBD_FUNCTION] = p[at + 14] | (p[at + 15] << 8)
@@ -647,7 +663,7 @@ def pack(
     original: cython.longlong
     ts: cython.longlong
     sec: cython.longlong
-    usec: cython.longlong
+    rest: cython.longlong
     number: cython.longlong
     swap: cython.bint = big == f.LITTLE
     fields: cython.const[cython.uchar][::1] = _SWAPPED
@@ -681,12 +697,7 @@ def pack(
             data = r64[n * f.W64 + f.DATA_AT]
             ndesc = u32[n * f.W32 + f.NDESC]
             ts = r64[n * f.W64 + f.TS]
-            sec = ts // _BILLION
-            usec = ts % _BILLION
-            if usec < 0:
-                usec += _BILLION
-            if sec * _BILLION + usec > ts:
-                sec -= 1
+            sec, rest = _split(ts)
             original = header + ndesc * 16
             if r8[n * f.W8 + f.FLAG_DATA] == 0 and r32[n * f.W32 + f.LENGTH] > 0:
                 original += u32[n * f.W32 + f.LENGTH]
@@ -694,7 +705,7 @@ def pack(
                 original = header + size
             if container == _PCAP:
                 _store32(o, at, sec, big)
-                _store32(o, at + 4, usec if nano else usec // 1000, big)
+                _store32(o, at + 4, rest if nano else rest // 1000, big)
                 _store32(o, at + 8, header + size, big)
                 _store32(o, at + 12, original, big)
                 at += 16
@@ -718,7 +729,7 @@ def pack(
             if r8[n * f.W8 + f.CLOCK] != f.WALL:
                 _store32(o, at + f.TS_SEC * 8, sec if f.LITTLE else sec >> 32, not f.LITTLE)
                 _store32(o, at + f.TS_SEC * 8 + 4, sec >> 32 if f.LITTLE else sec, not f.LITTLE)
-                _store32(o, at + f.TS_USEC * 4, usec // 1000, not f.LITTLE)
+                _store32(o, at + f.TS_USEC * 4, rest // 1000, not f.LITTLE)
             if r8[n * f.W8 + f.XFER] == 0 and r16[n * f.W16 + f.ABSENT] & f.NO_LEN_CAP:
                 _store32(o, at + f.NUMDESC * 4, ndesc, not f.LITTLE)
             if container == _BARE and u32[n * f.W32 + f.LEN_CAP] != size:

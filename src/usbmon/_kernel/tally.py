@@ -16,6 +16,7 @@ else:
 
 _I32_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
 _TWO32 = cython.declare(cython.longlong, 1 << 32)
+_I64_MAX = cython.declare(cython.longlong, (1 << 63) - 1)
 _HASH = cython.declare(cython.longlong, 0x9E3779B1)
 
 # Words of the global counters, and of one endpoint's entry.
@@ -109,6 +110,7 @@ def tally(
     slot: cython.Py_ssize_t
     key: cython.longlong
     ts: cython.longlong
+    step: cython.longlong
     event: cython.int
     absent: cython.int
     status: cython.int
@@ -153,8 +155,11 @@ def tally(
                     first = last = ts
                 elif ts < previous:
                     totals[3] += 1
-                    if previous - ts > totals[4]:
-                        totals[4] = previous - ts
+                    step = previous - ts
+                    if step < 0 or step > _I64_MAX:  # more than 64 bits hold
+                        step = _I64_MAX
+                    if step > totals[4]:
+                        totals[4] = step
                     if ts < first:
                         first = ts
                 elif ts > last:

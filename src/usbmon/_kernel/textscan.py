@@ -11,6 +11,7 @@ except ImportError:
     from usbmon import _cython as cython  # type: ignore[no-redef]
 
 if cython.compiled:
+    from cython.cimports.libc.string import memcpy
     from cython.cimports.usbmon._kernel import fields as f
 else:
     from usbmon._kernel import fields as f
@@ -19,6 +20,16 @@ else:
 _I32_MIN = cython.declare(cython.longlong, -0x80000000)
 _I32_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
 _U32_MAX = cython.declare(cython.longlong, 0xFFFFFFFF)
+
+# Masks for eight characters in one word.
+_ONES = cython.declare(cython.ulonglong, 0x0101010101010101)
+_LOW_FOUR = cython.declare(cython.ulonglong, 0x0F0F0F0F0F0F0F0F)
+_SIXES = cython.declare(cython.ulonglong, 0x0606060606060606)
+_ZERO_DIGITS = cython.declare(cython.ulonglong, 0x3030303030303030)
+_OVER_NINE = cython.declare(cython.ulonglong, 0x7676767676767676)
+_HIGH_BITS = cython.declare(cython.ulonglong, 0x8080808080808080)
+_EVEN = cython.declare(cython.ulonglong, 0x00FF00FF00FF00FF)
+_EVEN_PAIRS = cython.declare(cython.ulonglong, 0x0000FFFF0000FFFF)
 
 _EINPROGRESS = cython.declare(cython.int, -115)
 _SHOWN_DESCRIPTORS = cython.declare(cython.int, 5)  # ISODESC_MAX of mon_text.c
@@ -106,6 +117,85 @@ def _hex(
 @cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
+def _eight(
+    p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t
+) -> cython.ulonglong:
+    """Eight characters as one word, the first lowest (on a machine of that byte order)."""
+    word: cython.ulonglong = 0
+    if cython.compiled:
+        memcpy(cython.address(word), p + at, 8)
+    else:
+        word = int.from_bytes(p[at : at + 8], "little")
+    return word
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _stamp(
+    p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, end: cython.Py_ssize_t
+) -> tuple[cython.longlong, cython.Py_ssize_t]:
+    """As `_decimal`, of a number that mostly has eight digits or more."""
+    value: cython.ulonglong
+    digit: cython.int
+    first: cython.Py_ssize_t = at
+    if not f.LITTLE or at + 8 >= end:
+        return _decimal(p, at)
+    value = _eight(p, at) ^ _ZERO_DIGITS
+    if ((value + _OVER_NINE) | value) & _HIGH_BITS:
+        return _decimal(p, at)
+    value = (value * 10 + (value >> 8)) & _EVEN
+    value = (value * 100 + (value >> 16)) & _EVEN_PAIRS
+    value = (value * 10000 + (value >> 32)) & _U32_MAX
+    at += 8
+    digit = (p[at] - 48) & 0xFF
+    while digit <= 9 and at - first <= 10:
+        value = value * 10 + digit
+        at += 1
+        digit = (p[at] - 48) & 0xFF
+    if at - first > 10:
+        return 0, -1
+    return value, at
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _hex_word(
+    p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t
+) -> cython.longlong:
+    """The four bytes, the first of them lowest, that eight hexadecimal digits stand for; or -1.
+
+    All digits at once, one in each byte of a word: a letter is 9 more than its lower four bits, and
+    what does not give its own digit back is none.
+    """
+    digits: cython.ulonglong
+    values: cython.ulonglong
+    letters: cython.ulonglong
+    digits = _eight(p, at)
+    values = (digits & _LOW_FOUR) + ((digits >> 6) & _ONES) * 9
+    letters = ((values + _SIXES) >> 4) & _ONES
+    if (values | _LOW_FOUR) != _LOW_FOUR or values + _ZERO_DIGITS + letters * 0x27 != digits:
+        return -1
+    values = ((values & _EVEN) << 4) | ((values >> 8) & _EVEN)
+    values = (values | (values >> 8)) & _EVEN_PAIRS
+    return (values | (values >> 16)) & _U32_MAX
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _swapped(word: cython.uint) -> cython.uint:
+    return ((word & 0xFF) << 24) | ((word & 0xFF00) << 8) | ((word >> 8) & 0xFF00) | (word >> 24)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
 def _tag(
     p: cython.pointer[cython.const[cython.uchar]],
     nibbles: cython.pointer[cython.const[cython.uchar]],
@@ -116,17 +206,15 @@ def _tag(
     value: cython.ulonglong = 0
     first: cython.Py_ssize_t = at
     nibble: cython.uchar
-    seen: cython.uchar = 0
-    k: cython.Py_ssize_t
-    if at + 16 < end and p[at + 16] == 32 and p[at] != 48:
-        # The address of a 64-bit kernel, in one go.
-        for k in range(16):
-            nibble = nibbles[p[at + k]]
-            seen |= nibble
-            value = (value << 4) | nibble
-        if seen < 16:
-            return value, at + 16
-        value = 0  # a shorter tag, and the blank is another
+    high: cython.longlong
+    low: cython.longlong
+    if f.LITTLE and at + 16 < end and p[at + 16] == 32 and p[at] != 48:
+        # The address of a 64-bit kernel; or a shorter tag, and the blank is another.
+        high = _hex_word(p, at)
+        low = _hex_word(p, at + 8)
+        if high >= 0 and low >= 0:
+            value = _swapped(high)
+            return (value << 32) | _swapped(low), at + 16
     nibble = nibbles[p[at]]
     while nibble < 16 and at - first <= 16:
         value = (value << 4) | nibble
@@ -141,6 +229,14 @@ def _tag(
 @cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
+def _is_digit(character: cython.uchar) -> cython.bint:
+    return (character >= 48) & (character <= 57)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
 def _address(
     p: cython.pointer[cython.const[cython.uchar]],
     at: cython.Py_ssize_t,
@@ -148,6 +244,7 @@ def _address(
     r8: cython.pointer[cython.uchar],
     r16: cython.pointer[cython.ushort],
     n: cython.Py_ssize_t,
+    end: cython.Py_ssize_t,
 ) -> cython.Py_ssize_t:
     """The word ``Ci:1:002:0`` (format u) or ``Ci:002:00`` (format t); where it ends or -1."""
     bus: cython.longlong
@@ -160,20 +257,32 @@ def _address(
     is_in = p[at + 1] == 105
     if (not is_in and p[at + 1] != 111) or p[at + 2] != 58:
         return -1
-    bus, at = _decimal(p, at + 3)
-    if at < 0 or p[at] != 58:
-        return -1
-    dev, at = _decimal(p, at + 1)
-    if at < 0:
-        return -1
-    if p[at] == 58:
-        epnum, at = _decimal(p, at + 1)
+    r16[n * f.W16 + f.ABSENT] = f.NEVER_IN_TEXT
+    if (
+        at + 10 < end
+        and (p[at + 4] == 58) & (p[at + 8] == 58) & (p[at + 10] == 32)
+        and _is_digit(p[at + 3]) & _is_digit(p[at + 5]) & _is_digit(p[at + 6])
+        and _is_digit(p[at + 7]) & _is_digit(p[at + 9])
+    ):
+        # As most are: one digit, three, and one.
+        bus = p[at + 3] - 48
+        dev = (p[at + 5] - 48) * 100 + (p[at + 6] - 48) * 10 + (p[at + 7] - 48)
+        epnum = p[at + 9] - 48
+        at += 10
+    else:
+        bus, at = _decimal(p, at + 3)
+        if at < 0 or p[at] != 58:
+            return -1
+        dev, at = _decimal(p, at + 1)
         if at < 0:
             return -1
-        r16[n * f.W16 + f.ABSENT] = f.NEVER_IN_TEXT
-    else:
-        epnum, dev, bus = dev, bus, 0
-        r16[n * f.W16 + f.ABSENT] = f.NEVER_IN_TEXT | f.NO_BUS
+        if p[at] == 58:
+            epnum, at = _decimal(p, at + 1)
+            if at < 0:
+                return -1
+        else:
+            epnum, dev, bus = dev, bus, 0
+            r16[n * f.W16 + f.ABSENT] = f.NEVER_IN_TEXT | f.NO_BUS
     if bus < 0 or bus > 65535 or dev < 0 or dev > 255 or epnum < 0 or epnum > 127:
         return -1
     r8[n * f.W8 + f.XFER] = xfer
@@ -344,18 +453,14 @@ def _words(
     """The data words from `at` on: where they end (or -1) and what of the arena is used then."""
     high: cython.int
     low: cython.int
-    seen: cython.int
+    word: cython.longlong
     k: cython.int
     while p[at] == 32 and used + 4 <= limit:
-        if at + 8 < end:
-            # Eight digits in one go; what they leave in the arena counts only if all are digits.
-            seen = 0
-            for k in range(4):
-                high = nibbles[p[at + 1 + 2 * k]]
-                low = nibbles[p[at + 2 + 2 * k]]
-                seen |= high | low
-                out[used + k] = ((high << 4) | low) & 0xFF
-            if seen < 16:
+        if f.LITTLE and at + 8 < end:
+            word = _hex_word(p, at + 1)
+            if word >= 0:
+                for k in range(4):
+                    out[used + k] = (word >> (8 * k)) & 0xFF
                 used += 4
                 at += 9
                 continue
@@ -457,7 +562,7 @@ def scan(
             u64[n * f.W64 + f.ID], at = _tag(p, nibbles, line, end)
             if at >= 0:
                 if p[at] == 32:
-                    stamp, at = _decimal(p, at + 1)
+                    stamp, at = _stamp(p, at + 1, end)
                 else:
                     at = -1
             if at >= 0 and p[at] != 32:  # behind a newline there may be nothing to look at
@@ -470,7 +575,7 @@ def scan(
                     at = -1
                 else:
                     r8[n * f.W8 + f.TYPE] = event
-                    at = _address(p, at + 3, xfers, r8, r16, n)
+                    at = _address(p, at + 3, xfers, r8, r16, n, end)
             if at >= 0:
                 at += 1
                 r8[n * f.W8 + f.FLAG_SETUP] = 45
