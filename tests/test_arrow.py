@@ -67,6 +67,26 @@ def test_a_column_that_is_missing_is_named():
         Events.from_arrow(table)
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("status", pa.array(["stalled"]), "another type than events have"),
+        ("xfer_type", pa.array(["isochronous"]), "xfer_type is one of iso, interrupt, control"),
+        ("clock", pa.array(["sundial"]), "clock is one of unknown, wall, monotonic, not sundial"),
+    ],
+)
+def test_a_column_that_does_not_fit_is_named(name, values, words):
+    table = batch([{"type": ord("C")}]).to_arrow()
+    table = table.set_column(table.schema.get_field_index(name), name, values)
+    with pytest.raises(UsbmonError, match=words):
+        Events.from_arrow(table)
+
+
+def test_more_data_than_a_column_holds_are_refused_before_they_are_gathered():
+    with pytest.raises(UsbmonError, match="more than 2 GiB of data in one batch"):
+        batch([{"type": ord("C"), "captured": 2**31}]).to_arrow()
+
+
 def test_columns_that_follow_from_others_are_not_among_them():
     names = set(batch([{"type": ord("C")}]).to_arrow().schema.names)
     assert names == set(layout.OFFSET) - {"data_at", "captured", "absent"} | {"descriptors", "data"}

@@ -62,6 +62,10 @@ def test_a_column_that_is_none_says_which_there_are():
         _ = batch([]).nope
 
 
+def test_columns_are_listed_for_completion():
+    assert set(layout.OFFSET) <= set(dir(Events.empty()))
+
+
 def test_the_dtype_mirrors_the_layout():
     dtype = row_dtype()
     assert dtype.itemsize == layout.ROW_SIZE

@@ -116,6 +116,13 @@ class TestReading:
             )
         assert said.stdout.split() == [b"%d" % len(usbmon.read(TEXT)), b"standard", b"input"]
 
+    def test_standard_input_stays_open(self, monkeypatch):
+        with TEXT.open() as stream:
+            monkeypatch.setattr(sys, "stdin", stream)
+            with usbmon.open("-") as trace:
+                assert trace.read() == usbmon.read(TEXT)
+            assert not stream.buffer.closed
+
     @pytest.mark.usefixtures("small_blocks")
     @pytest.mark.parametrize("workers", [True, False])
     def test_text_on_two_threads_is_the_same(self, workers, monkeypatch, tmp_path):
@@ -179,9 +186,10 @@ class TestReading:
             assert "cut stream" in trace.decoder.notes
 
     def test_memory_does_not_grow_with_the_file(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(files, "BLOCK", 1 << 14)
+        monkeypatch.setattr(files, "BLOCK", 1 << 12)
+        monkeypatch.setattr(files.formats, "HEAD_SIZE", 1 << 12)
         peaks = []
-        for times in (20, 60):
+        for times in (3, 9):
             path = tmp_path / f"{times}.pcap"
             head, body = PCAP.read_bytes()[:24], PCAP.read_bytes()[24:]
             path.write_bytes(head + body * times)
@@ -211,6 +219,11 @@ class TestWhatCannotBeRead:
         with pytest.raises(SourceError, match="no permission to read it"):
             usbmon.open(TEXT)
 
+    def test_an_error_at_the_start_names_the_file(self):
+        # At address 0 there is nothing to be read.
+        with pytest.raises(SourceError, match="/proc/self/mem: Input/output error"):
+            usbmon.open("/proc/self/mem")
+
     def test_an_error_while_reading_names_the_file(self, monkeypatch):
         with usbmon.open(PCAP) as trace:
             trace._stream.close()
@@ -237,6 +250,26 @@ class TestWhatCannotBeRead:
 class _Broken(io.RawIOBase):
     def readinto(self, _buffer: object) -> int:
         raise OSError(5, "Input/output error")
+
+
+class _Keeping(io.RawIOBase):
+    """Passes on what it is given, and shows thereby what was left in a buffer."""
+
+    def __init__(self, target: io.BytesIO) -> None:
+        self._target = target
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:
+        return self._target.write(data)
+
+
+class _Standard:
+    """A standard stream, as far as usbmon looks at it."""
+
+    def __init__(self, buffer: io.RawIOBase) -> None:
+        self.buffer = buffer
 
 
 class TestWriting:
@@ -305,6 +338,11 @@ class TestWriting:
         with pytest.raises(SourceError, match=r"cannot be written: (No such file|Is a dir)"):
             usbmon.write(tmp_path / where, usbmon.read(TEXT), format="u")
 
+    def test_a_file_is_no_folder(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(SourceError, match=r"file/out\.txt: Not a directory"):
+            usbmon.write(tmp_path / "file" / "out.txt", usbmon.read(TEXT))
+
     def test_a_full_disk_is_told_and_leaves_nothing(self):
         with pytest.raises(SourceError, match=r"/dev/full: cannot be written: No space left"):
             usbmon.write("/dev/full", usbmon.read(TEXT), format="u")
@@ -324,6 +362,21 @@ class TestWriting:
         program = f"import usbmon; usbmon.write('-', usbmon.read({str(TEXT)!r}), format='u')"
         said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
         assert said.stdout == TEXT.read_bytes()
+
+    def test_standard_output_is_flushed_and_stays_open(self, monkeypatch):
+        got = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(_Keeping(got))))
+        usbmon.write("-", usbmon.read(TEXT), format="u")
+        assert got.getvalue() == TEXT.read_bytes()
+        assert not sys.stdout.buffer.closed
+
+    def test_a_pipe_that_nobody_reads_any_more_is_for_the_caller_to_judge(self, monkeypatch):
+        reading, writing = os.pipe()
+        os.close(reading)
+        with os.fdopen(writing, "wb", buffering=0) as pipe:
+            monkeypatch.setattr(sys, "stdout", _Standard(pipe))
+            with pytest.raises(BrokenPipeError):
+                usbmon.write("-", usbmon.read(TEXT), format="u")
 
     def test_interfaces_are_described(self, tmp_path):
         path = tmp_path / "out.pcapng"

@@ -107,9 +107,10 @@ def _descriptors(events: Events) -> pa.Array:
 
 def _data(events: Events) -> pa.Array:
     head = events.ndesc.astype(np.int64) * layout.DESCRIPTOR_SIZE
-    offsets, index = _spans(events.data_at + head.astype(np.uint64), events.captured - head)
-    if offsets[-1] > 2**31 - 1:
+    sizes = events.captured - head
+    if sizes.sum() > 2**31 - 1:
         raise UsbmonError("more than 2 GiB of data in one batch; convert it in parts")
+    offsets, index = _spans(events.data_at + head.astype(np.uint64), sizes)
     return pa.BinaryArray.from_buffers(
         pa.binary(),
         len(events),

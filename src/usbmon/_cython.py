@@ -28,11 +28,7 @@ def cfunc(function: _F) -> _F:
     return function
 
 
-def cclass(class_: _F) -> _F:
-    return class_
-
-
-inline = final = nogil_function = cfunc
+inline = cfunc
 
 
 def exceptval(*_args: object, **_kwargs: object) -> Callable[[_F], _F]:

@@ -326,54 +326,65 @@ def test_what_the_kernel_would_not_print_is_set_aside_whole(line):
     assert result.end == len(text)
 
 
-# The grammar again, as a pattern. Numbers are those that C's integers hold.
-NUMBER = r"-?[0-9]{1,10}"
-LINE = re.compile(
-    rf"""(?:0|[1-9a-f][0-9a-f]{{0,15}})\ (?P<stamp>{NUMBER})\ (?P<event>[SCE])
-    \ (?P<xfer>[ZICB])[io](?::(?P<bus>{NUMBER}))?:(?P<dev>{NUMBER}):(?P<ep>{NUMBER})
-    \ (?P<status>{NUMBER}(?::{NUMBER})*|s(?:\ [0-9a-f]{{2}}){{2}}(?:\ [0-9a-f]{{4}}){{3}}
-        |(?![0-9s-])[!-~](?:\ __){{2}}(?:\ ____){{3}})
-    (?P<words>(?:\ {NUMBER}(?::{NUMBER}:{NUMBER})?)*)
-    (?P<data>\ =(?:(?:\ (?:[0-9a-f]{{2}}){{4}})*(?:\ (?:[0-9a-f]{{2}}){{1,3}})?)|\ (?!=)[!-~])?""",
-    re.VERBOSE,
+# The grammar again, as patterns. A number has at most ten digits.
+N = r"-?[0-9]{1,10}"
+HEAD = re.compile(
+    rf"(?:0|[1-9a-f][0-9a-f]{{0,15}}) ({N}) ([SCE]) ([ZICB])[io](?::({N}))?:({N}):({N}) "
 )
+SETUP_WORDS = re.compile(
+    r"s( [0-9a-f]{2}){2}( [0-9a-f]{4}){3}|(?![0-9s-])[!-~] __ __ ____ ____ ____"
+)
+STATUSES = re.compile(rf"{N}(?::{N})*")
+PACKET = re.compile(rf" ({N}):({N}):({N})")
+LENGTH = re.compile(rf" ({N})")
+DATA = re.compile(r" =( ([0-9a-f]{2}){4})*( ([0-9a-f]{2}){1,3})?| (?!=)[!-~]")
 I32, U32 = range(-(2**31), 2**31), range(2**32)
 
 
 def is_of_the_kernel(line: str) -> bool:
-    match = LINE.fullmatch(line)
-    if match is None:
+    head = HEAD.match(line)
+    if head is None:
         return False
-    limits = {"stamp": 2**32, "bus": 2**16, "dev": 256, "ep": 128}
-    if any(int(match[name] or 0) not in range(limit) for name, limit in limits.items()):
+    stamp, event, xfer, *place = head.groups()
+    limits = ((stamp, 2**32), *zip(place, (65536, 256, 128), strict=True))
+    if any(int(number or 0) not in range(limit) for number, limit in limits):
         return False
-    iso = match["xfer"] == "Z"
-    words = match["words"].split()
-    if match["status"][0] in "-0123456789":
-        numbers = [int(number) for number in match["status"].split(":")]
-        more = {"C": 0, "B": 0, "I": 1, "Z": 3 if match["event"] == "C" else 2}[match["xfer"]]
-        old = len(numbers) == 1
-        if any(number not in I32 for number in numbers):
-            return False
-        if len(numbers) not in ({1} if match["event"] == "E" else {1, 1 + more}):
-            return False
-    else:
-        old = True
-        if match["xfer"] != "C":
-            return False
-    if iso and not old:
-        number = words.pop(0) if words else "x"
-        if ":" in number or number == "x" or int(number) not in I32:
-            return False
-        for _ in range(min(5, int(number))):
-            packet = [int(n) for n in (words.pop(0) if words else "").split(":") if n]
-            if len(packet) != 3 or packet[0] not in I32:
-                return False
-            if packet[1] not in U32 or packet[2] not in U32:
-                return False
-    if len(words) != 1 or ":" in words[0] or int(words[0]) not in I32:
+    rest = line[head.end() :]
+    statuses = STATUSES.match(rest)
+    if statuses is None:
+        setup = SETUP_WORDS.match(rest) if xfer == "C" else None
+        return setup is not None and _is_length_and_data(rest[setup.end() :])
+    numbers = [int(number) for number in statuses[0].split(":")]
+    more = {"C": 0, "B": 0, "I": 1, "Z": 2 + (event == "C")}[xfer] if event != "E" else 0
+    if any(number not in I32 for number in numbers) or len(numbers) not in (1, 1 + more):
         return False
-    return bool(match["data"]) == (int(words[0]) > 0)
+    rest = rest[statuses.end() :]
+    if xfer == "Z" and len(numbers) > 1:
+        return _is_packets_and_more(rest)
+    return _is_length_and_data(rest)
+
+
+def _is_packets_and_more(text: str) -> bool:
+    count = LENGTH.match(text)
+    if count is None or int(count[1]) not in I32:
+        return False
+    text = text[count.end() :]
+    for _ in range(min(5, int(count[1]))):
+        packet = PACKET.match(text)
+        if packet is None or int(packet[1]) not in I32:
+            return False
+        if any(int(number) not in U32 for number in packet.groups()[1:]):
+            return False
+        text = text[packet.end() :]
+    return _is_length_and_data(text)
+
+
+def _is_length_and_data(text: str) -> bool:
+    length = LENGTH.match(text)
+    if length is None or int(length[1]) not in I32:
+        return False
+    rest = text[length.end() :]
+    return DATA.fullmatch(rest) is not None if int(length[1]) > 0 else not rest
 
 
 # Bytes at the ends of what each word can hold.
@@ -393,6 +404,16 @@ def test_with_one_character_changed_just_what_the_kernel_could_print_is_taken(li
     assert result.end == len(text)
     refused = [text[start : end - 1].decode("latin-1") for _, start, end in result.bad]
     assert refused == [other for other in changed if not is_of_the_kernel(other)]
+
+
+@pytest.mark.parametrize("line", [GOOD, SETUP, ISO, *(line for line, *_ in TAKEN.values())])
+def test_a_line_that_ends_early_and_with_it_the_text(line):
+    for size in range(len(line) + 1):
+        start = line[:size]
+        result = scan(start.encode() + b"\n")
+        assert (len(result.rows), len(result.bad)) == (
+            (1, 0) if is_of_the_kernel(start) else (0, 1)
+        )
 
 
 @given(st.sampled_from([GOOD, SETUP, ISO]), st.data())

@@ -70,6 +70,8 @@ def test_fields_are_little_endian_and_in_the_order_of_table_9_2():
     fields = parse(bytes.fromhex("a1 fe 02 01 04 03 06 05"))
     assert fields == Setup(0xA1, 0xFE, 0x0102, 0x0304, 0x0506)
     assert (fields.type, fields.recipient) == ("class", "Interface")
+    assert fields.is_in
+    assert not parse(bytes.fromhex("21 09 00 02 00 00 01 00")).is_in
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,147 @@
+"""`usbmon info`: panels read by eye and compared whole; numbers compared with the library's."""
+
+import json
+
+import pytest
+
+import usbmon as library
+from tests.helpers import corpus
+from tests.helpers.command import process
+
+HID = corpus.CAPTURES / "hid-xhci"
+TEXT = HID / "1u.txt"
+PCAP = HID / "usbmon1.pcap"
+REFUSED = corpus.CAPTURES / "hid-gadget-refused"
+
+
+def test_a_panel(usbmon):
+    said = usbmon("info", REFUSED / "1u.txt").out
+    assert said == GOLDEN.format(path=REFUSED / "1u.txt")
+
+
+GOLDEN = ""
+
+
+@pytest.mark.parametrize("path", corpus.shipped(), ids=corpus.name)
+def test_json_has_the_counts_of_the_library(usbmon, path):
+    told = json.loads(usbmon("info", "--json", path).out)
+    with library.open(path) as trace:
+        summary = library.Summary.of(trace)
+        pairing = trace.decoder.pairing
+    assert told["file"] == str(path)
+    assert told["format"] == trace.format.name
+    assert told["size"] == path.stat().st_size
+    assert {name: told[name] for name in summary.as_dict()} == json.loads(
+        json.dumps(summary.as_dict())
+    )
+    honesty = told["honesty"]
+    assert honesty["cut_payloads"] == summary["cut"]
+    assert honesty["orphan_completions"] == pairing.orphan_completions
+    assert honesty["orphan_submissions"] == pairing.in_flight + pairing.lost_completions
+    assert honesty["doubled"] == pairing.doubled
+    assert honesty["repairs"] == 0
+
+
+def test_json_of_several_files_is_an_array(usbmon):
+    told = json.loads(usbmon("info", "--json", TEXT, PCAP).out)
+    assert [trace["format"] for trace in told] == ["u", "pcap"]
+    assert told[1]["interfaces"] == [
+        {"link_type": 220, "name": "", "description": "", "packets": 368, "dropped": None}
+    ]
+
+
+def test_json_of_what_cannot_be_read_is_none(usbmon, tmp_path):
+    said = usbmon("info", "--json", tmp_path / "nope", code=1)
+    assert said.out == ""
+    said = usbmon("info", "--json", tmp_path / "nope", TEXT, code=1)
+    assert len(json.loads(said.out)) == 1
+
+
+def test_several_panels_stand_apart(usbmon):
+    said = usbmon("info", TEXT, PCAP).out
+    assert f"\n\n{PCAP}\n" in said
+
+
+def test_the_old_text_says_what_it_lacks(usbmon):
+    lines = usbmon("info", HID / "1t.txt").lines
+    assert "  format       usbmon text, the old one (1t)" in lines
+    assert "  buses        not told" in lines
+    assert any(line.startswith("  ?.001.0   Ctrl in ") for line in lines)
+
+
+def test_a_capture_says_its_interface_and_its_clock(usbmon):
+    lines = usbmon("info", PCAP).lines
+    assert "  interface 0  link type 220 USB_LINUX_MMAPPED, 368 packets" in lines
+    assert "  clock        wall clock" in lines
+    assert any(
+        line.startswith("  start        2026-11-2") and line.endswith(" UTC") for line in lines
+    )
+
+
+def test_repairs_are_told_with_their_lines(usbmon, tmp_path):
+    dirty = tmp_path / "dirty.txt"
+    lines = TEXT.read_bytes().splitlines(keepends=True)[:10]
+    dirty.write_bytes(b"".join(b"> " + line for line in lines) + b"\nwhat is this\n")
+    said = usbmon("info", dirty).lines
+    assert "  repairs               11" in said
+    words = "10 lines with mail quoting removed (line 1, line 2, line 3, line 4, line 5, …)"
+    assert f"{'':24}{words}" in said
+    assert f"{'':24}1 lines that are no event, left out (line 12: what is this)" in said
+    told = json.loads(usbmon("info", "--json", dirty).out)["honesty"]
+    assert told["repairs"] == 11
+    assert {note["kind"]: note["count"] for note in told["notes"]} == {
+        "quoting": 10,
+        "blank": 1,
+        "unreadable": 1,
+    }
+
+
+def test_doubled_events_are_told(usbmon, tmp_path):
+    both = tmp_path / "both.txt"
+    lines = (HID / "1u.txt").read_bytes().splitlines(keepends=True)[:40]
+    both.write_bytes(b"".join(line for line in lines for _ in range(2)))
+    told = json.loads(usbmon("info", "--json", both).out)
+    assert told["honesty"]["doubled"] > 30
+    assert "were recorded twice (two readers in one file)" in usbmon("info", both).out
+
+
+def test_statistics_are_read(usbmon):
+    lines = usbmon("info", HID / "usbmon-stat.txt").lines
+    assert "  format       usbmon statistics (1s, 0s)" in lines
+    assert "  statistics   1s: nreaders 6 events 368 text_lost 0" in lines
+
+
+def test_a_compressed_trace_says_so(usbmon, tmp_path):
+    library.write(tmp_path / "x.pcapng.zst", library.read(TEXT))
+    lines = usbmon("info", tmp_path / "x.pcapng.zst").lines
+    assert "  compression  zst" in lines
+
+
+def test_drops_and_comments_of_a_pcapng_are_told(usbmon, tmp_path):
+    from tests.helpers.wire import pcapng_with_everything
+
+    path = tmp_path / "x.pcapng"
+    path.write_bytes(pcapng_with_everything())
+    said = usbmon("info", path).out
+    assert "comment      a comment" in said
+    assert "3 events were dropped while capturing" in said
+
+
+def test_nothing_is_a_panel_too(usbmon, tmp_path):
+    (tmp_path / "empty.txt").touch()
+    lines = usbmon("info", tmp_path / "empty.txt").lines
+    assert "  events       0: 0 submissions, 0 completions, 0 submission errors" in lines
+
+
+def test_strict_refuses_what_needs_mending(usbmon, tmp_path):
+    dirty = tmp_path / "dirty.txt"
+    dirty.write_bytes(b"> " + TEXT.read_bytes())
+    said = usbmon("info", "--strict", dirty, code=4)
+    assert said.out == ""
+    assert "line 1: lines with mail quoting removed" in said.err
+
+
+def test_standard_input_has_no_size():
+    said = process("info", "-", input=TEXT.read_bytes()).stdout.decode().splitlines()
+    assert said[0] == "standard input"
+    assert not any(line.startswith("  size") for line in said)
