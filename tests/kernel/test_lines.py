@@ -57,7 +57,7 @@ def test_a_line():
         {"ts": 1_500_125_000, "length": 6, "payload": bytes(range(6))},
         {"ts": 2_000_000_000, "xfer_type": 2, "epnum": 0, "flag_setup": 0, "status": -32},
     ) == [
-        "      1.500000  1.002.1   Bulk in  S -                     512",
+        "      1.500000  1.002.1   Bulk in  S -                      512",
         "      1.500125  1.002.1   Bulk in  C E0                       6  00010203 0405",
         "      2.000000  1.002.0   Ctrl out C E32                      0  SETUP 0000000000000000",
     ]

@@ -1,5 +1,6 @@
 """Ingest numbers: one for a submission and its completion, in the order of the events."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -107,7 +108,22 @@ CASES = {
         {"doubled": 2},
     ),
     "doubled completions are known as such once one has confirmed it": (
-        (*TWICE, event("S", B, 2), event("C", B, 3), event("C", B, 3.1)),
+        (*TWICE, event("S", B, 102), event("C", B, 103), event("C", B, 103.1)),
+        [(1, 0), (1, 1), (1, 0), (1, 1), (2, 0), (2, 0), (2, DOUBLED)],
+        {"doubled": 3},
+    ),
+    "a completion too late to be the same": (
+        (*TWICE, event("S", B, 102), event("C", B, 103), event("C", B, 124)),
+        [(1, 0), (1, 1), (1, 0), (1, 1), (2, 0), (2, 0), (3, ORPHAN)],
+        {"doubled": 2, "orphan_completions": 1},
+    ),
+    "an orphan among doubled events": (
+        (*TWICE, event("C", B, 2, length=0)),
+        [(1, 0), (1, 1), (1, 0), (1, 1), (2, ORPHAN)],
+        {"doubled": 2, "orphan_completions": 1},
+    ),
+    "what was confirmed is not refuted by the next use of its tag": (
+        (*TWICE, event("S", A, 30), event("C", A, 31), event("C", A, 31.1)),
         [(1, 0), (1, 1), (1, 0), (1, 1), (2, 0), (2, 0), (2, DOUBLED)],
         {"doubled": 3},
     ),
@@ -192,6 +208,9 @@ def test_the_window_is_how_far_apart_two_stamps_of_one_event_are(window, mark):
         (1, -WINDOW, 0),
         (-(2**63), 2**63 - 1, 0),
         (2**63 - 1, -(2**63), 0),
+        (-1, 2**63 - 1, 0),
+        (0, -(2**63), 0),
+        (1, -(2**63) + 1, 0),
     ],
 )
 def test_times_of_any_size_are_near_or_not(first, second, mark):
@@ -244,20 +263,21 @@ def test_the_table_grows_with_what_is_in_flight():
 
 
 @pytest.mark.usefixtures("small_table")
-def test_memory_is_bounded_where_nothing_ever_completes():
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_memory_is_bounded_where_nothing_ever_completes(size):
     pairing = pairs.Pairing()
     tags = _addresses(1000)
-    assert number(*(event("S", t) for t in tags), pairing=pairing) == [
-        (n, 0) for n in range(1, 1001)
-    ]
+    seen = []
+    for at in range(0, 1000, size):
+        seen += number(*(event("S", tag) for tag in tags[at : at + size]), pairing=pairing)
+    assert seen == [(n, 0) for n in range(1, 1001)]
     assert len(pairing._table) == 64 * 8
     assert pairing.in_flight <= 16
     assert pairing.forgotten == 1000 - pairing.in_flight
     # The latest are those still known.
-    assert number(event("C", tags[-1]), event("C", tags[0]), pairing=pairing) == [
-        (1000, 0),
-        (1001, ORPHAN),
-    ]
+    late = number(*(event("C", tag) for tag in tags[-8:]), pairing=pairing)
+    assert late == [(n, 0) for n in range(993, 1001)]
+    assert number(event("C", tags[0]), pairing=pairing) == [(1001, ORPHAN)]
 
 
 def test_the_table_as_it_is_holds_thousands_in_flight():
@@ -286,3 +306,70 @@ def test_books_balance(steps):
     assert not orphans & submitted
     assert orphans | submitted == urbs
     assert pairing.in_flight <= len(submitted - landed)
+
+
+STEP = st.tuples(
+    st.sampled_from("SSSCCE"),
+    st.integers(0, 40),
+    st.integers(1, 2),
+    st.sampled_from([1, 0x81, 2]),
+    st.integers(-3, 9),
+)
+
+
+def _stream(steps: list[tuple[str, int, int, int, int]], *, alike: bool) -> list[r.Fields]:
+    """Events of a few tags on two buses. Where they are not alike, none can be the double of
+    another: each has a length of its own."""
+    out, ms = [], 1000
+    for number_, (kind, tag, bus, epnum, step) in enumerate(steps):
+        ms += step
+        length = 5 if alike else number_
+        out.append(event(kind, tag, ms, busnum=bus, epnum=epnum, length=length))
+    return out
+
+
+def _in_batches(events: list[r.Fields], cuts: list[int]) -> tuple[list[tuple[int, int]], list[int]]:
+    pairing = pairs.Pairing()
+    edges = [0, *sorted(cut % (len(events) + 1) for cut in cuts), len(events)]
+    numbers = []
+    for start, end in pairwise(edges):
+        numbers += number(*events[start:end], pairing=pairing)
+    return numbers, [*counts(pairing).values()]
+
+
+def _by_dictionary(events: list[r.Fields]) -> list[tuple[int, int]]:
+    """The numbers and marks, as a dictionary of what is in flight gives them."""
+    flying: dict[tuple[int, int], tuple[int, int]] = {}
+    out = []
+    last = 0
+    for e in events:
+        tag, place = (e["id"], e["busnum"]), e["epnum"] & 0x7F
+        if e["type"] == "S":
+            last += 1
+            flying[tag] = place, last
+            out.append((last, 0))
+        elif flying.get(tag, (None, 0))[0] == place:
+            out.append((flying.pop(tag)[1], 0))
+        else:
+            flying.pop(tag, None)
+            last += 1
+            out.append((last, ORPHAN))
+    return out
+
+
+@given(st.lists(STEP, max_size=150), st.lists(st.integers(0, 150), max_size=6), st.booleans())
+def test_it_does_what_a_dictionary_would(steps, cuts, small):
+    events = _stream(steps, alike=False)
+    with pytest.MonkeyPatch.context() as patch:
+        if small:
+            patch.setattr(pairs, "_SMALLEST", 16)
+        assert _in_batches(events, cuts)[0] == _by_dictionary(events)
+
+
+@given(st.lists(STEP, max_size=150), st.lists(st.integers(0, 150), max_size=6))
+def test_batches_of_any_size_give_the_same(steps, cuts):
+    events = _stream(steps, alike=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "_SMALLEST", 16)
+        patch.setattr(pairs, "_LARGEST", 64)
+        assert _in_batches(events, cuts) == _in_batches(events, [])

@@ -282,7 +282,7 @@ def lines(
             at += _STATUS_WIDTH
         else:
             at = _number(o, at, status, 1, 32)
-        at = _pad(o, at, place + _STATUS_WIDTH)
+        at = _pad(o, at, place + _STATUS_WIDTH + 1)
         if absent & f.NO_LENGTH:
             at = _pad(o, at, at + 7)
             o[at - 1] = 63

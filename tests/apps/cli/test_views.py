@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import shutil
 import subprocess
 
 import pytest
@@ -36,11 +35,11 @@ class TestLines:
     def test_a_trace_as_it_is_shown(self):
         lines = shown("lines", library.read(STORAGE)).splitlines()
         assert lines[:6] == [
-            "      0.000000  1.001.0   Ctrl in  S -                       4  GET_STATUS Port 1",
+            "      0.000000  1.001.0   Ctrl in  S -                        4  GET_STATUS Port 1",
             "      0.005839  1.001.0   Ctrl in  C 0                        4  00010000",
-            "      0.007169  1.001.0   Ctrl in  S -                       4  GET_STATUS Port 2",
+            "      0.007169  1.001.0   Ctrl in  S -                        4  GET_STATUS Port 2",
             "      0.007726  1.001.0   Ctrl in  C 0                        4  00010000",
-            "      0.008513  1.001.0   Ctrl in  S -                       4  GET_STATUS Port 3",
+            "      0.008513  1.001.0   Ctrl in  S -                        4  GET_STATUS Port 3",
             "      0.009001  1.001.0   Ctrl in  C 0                        4  00010000",
         ]
 
@@ -48,7 +47,7 @@ class TestLines:
     def test_columns_stay_where_they_are(self, path):
         for line in shown("lines", library.read(path)).splitlines():
             assert line[14:16] == "  "
-            assert line[6 + 16 + 3] in " "
+            assert line[25] == " "
             assert line[26:34] in {
                 f"{kind} {way}"
                 for kind in ("Ctrl", "Bulk", "Intr", "Isoc")
@@ -56,9 +55,10 @@ class TestLines:
             }
             assert line[35] in "SCE"
             assert line[36] == " "
-            assert line[61:62] != " "
+            assert line[62].isdigit() or line[62] == "?"
+            assert line[63:65] in {"", "  "}
 
-    def test_the_file_has_more_data_than_the_line(self):
+    def test_a_line_shows_the_first_bytes_of_more_data(self):
         (line,) = shown(
             "lines", batch([EVENT | {"payload": bytes(range(17)), "length": 17}])
         ).splitlines()
@@ -119,17 +119,19 @@ EVENT = {
 
 
 class TestHex:
-    @pytest.mark.skipif(shutil.which("hexdump") is None, reason="hexdump: install bsdextrautils")
-    def test_data_are_as_hexdump_shows_them(self):
+    def test_data_are_as_od_shows_them(self):
         data = bytes(range(256)) + b"the end"
         lines = shown("lines", batch([EVENT | {"payload": data}]), hexdump=True).splitlines()
-        theirs = subprocess.run(
-            ["hexdump", "-v", "-e", '8/1 "%02x " " " 8/1 "%02x " "\\n"'],
-            input=data,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.splitlines()
+        theirs = (
+            subprocess.run(
+                ["od", "-An", "-v", "-tx1", "-w16"],
+                input=data,
+                capture_output=True,
+                check=True,
+            )
+            .stdout.decode()
+            .splitlines()
+        )
         assert [" ".join(line[10:58].split()) for line in lines[1:]] == [
             " ".join(line.split()) for line in theirs
         ]
