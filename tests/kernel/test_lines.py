@@ -34,7 +34,9 @@ def show(
         assert size <= room
         assert not any(out[room:])
         text, done = text + out[:size], following
-    return text.decode().splitlines()
+    *whole, rest = text.decode().split("\n")
+    assert rest == ""
+    return whole
 
 
 def columns(event: r.Fields, **options: Any) -> dict[str, str]:
@@ -191,7 +193,9 @@ def test_dates(ts):
     assert shown["time"] == date.strftime("%Y-%m-%dT%H:%M:%S.%f")
 
 
-@pytest.mark.parametrize("date", ["1972-02-29", "1999-12-31", "2000-02-29", "2100-03-01"])
+@pytest.mark.parametrize(
+    "date", ["1972-02-29", "1999-12-31", "2000-02-29", "2000-03-01", "2100-03-01"]
+)
 def test_dates_around_leap_days(date):
     moment = datetime.fromisoformat(date).replace(tzinfo=UTC)
     ts = int(moment.timestamp()) * 10**9
@@ -307,6 +311,21 @@ def test_marks_stand_last(fields, shown):
     assert columns(fields)["info"] == shown
 
 
+@pytest.mark.parametrize(
+    ("fields", "end"),
+    [
+        ({}, " 0"),
+        ({"marks": 1}, " 0  doubled"),
+        ({"payload": b"ab"}, " 0  6162"),
+        ({"xfer_type": 2, "flag_setup": 0}, " 0  SETUP 0000000000000000"),
+        ({"xfer_type": 0, "iso": (0, 1)}, " 0  1 packets"),
+        ({"xfer_type": 0, "iso": (0, 1), "marks": 2}, " 0  1 packets orphan"),
+    ],
+)
+def test_two_blanks_stand_before_what_follows_the_length(fields, end):
+    assert show(fields)[0].endswith(end)
+
+
 # Where and how much
 
 LONGEST = {
@@ -329,6 +348,25 @@ def test_a_full_output_ends_at_a_line_and_goes_on_there(room):
     control = {"xfer_type": 2, "flag_setup": 0, "setup": SETUP}
     events = [LONGEST, control, LONGEST, {}, control]
     assert show(*events, room=room) == show(*events)
+
+
+def test_words_and_marks_of_any_length_have_room():
+    rows, arena = r.lay({"xfer_type": 2, "flag_setup": 0, "marks": 1})
+    words, marks = b"w" * 700, (b"", b" " + b"m" * 900)
+    out = bytearray(256 + 700 + 901)
+    args = (STATUSES, lambda _: words, marks, lines.RELATIVE, 0)
+    assert lines.lines(rows, 0, 1, arena, out[:-1], *args) == (0, 0, 0)
+    done, size, _ = lines.lines(rows, 0, 1, arena, out, *args)
+    assert done == 1
+    assert out[:size].endswith(b"  " + words + marks[1] + b"\n")
+
+
+@pytest.mark.parametrize("number", [n for k in range(1, 9) for n in (10**k - 1, 10**k)])
+def test_numbers_of_all_lengths(number):
+    found = columns({"length": number % 10**7, "status": -number - 300, "ts": number * 1000})
+    assert found["length"] == str(number % 10**7)
+    assert found["status"] == str(-number - 300)
+    assert found["time"] == f"{number // 10**6}.{number % 10**6:06}"
 
 
 def test_without_rows_or_room_nothing_is_shown():

@@ -146,7 +146,7 @@ def test_clocks_seen():
     assert counters["clocks"] == 0b111
 
 
-PACKETS = r.descriptors((0, 0, 10), (-71, 100, 0), (-18, 50, 20))
+PACKETS = r.descriptors((0, 0, 10), (-71, 100, 0), (-18, 90, 20))
 ISO: dict[str, Any] = {"xfer_type": 0, "iso": (1, 3), "ndesc": 3, "payload": PACKETS}
 
 
@@ -198,16 +198,20 @@ CUT = {
         {"cut": 0, "cut_by_container": 0},
     ),
     "sparse input": (
-        {**C, **ISO, "payload": PACKETS + bytes(100), "length": 30},
+        {**C, **ISO, "payload": PACKETS + bytes(110), "length": 30},
         {"cut": 0, "cut_by_container": 0},
     ),
     "sparse input cut": (
-        {**C, **ISO, "payload": PACKETS + bytes(99), "length": 30},
+        {**C, **ISO, "payload": PACKETS + bytes(109), "length": 30},
         {"cut": 1, "cut_by_container": 0},
     ),
     "isochronous output": (
         {**S, **ISO, "epnum": 1, "payload": PACKETS + bytes(150), "length": 150},
         {"cut": 0, "cut_by_container": 0},
+    ),
+    "isochronous output of a completion cut": (
+        {**C, **ISO, "epnum": 1, "payload": PACKETS + bytes(149), "length": 150},
+        {"cut": 1, "cut_by_container": 0},
     ),
     "isochronous output cut": (
         {**S, **ISO, "epnum": 1, "payload": PACKETS + bytes(149), "length": 150},
@@ -345,9 +349,13 @@ def test_what_an_event_holds(event, held):
 )
 def test_what_is_past_the_limits_of_a_format(data, packets, past):
     payload = r.descriptors(*[(0, 0, 0)] * packets) + bytes(data)
-    event = {"payload": payload, "ndesc": packets}
+    event = {"payload": payload, "ndesc": packets, "length": 1}
     assert census(event, data_limit=32, descriptor_limit=5) - BULK == past
     assert census(event) - BULK == set()
+    # A format that holds none of them.
+    none = {"data"} if data else set()
+    none |= {"descriptors"} if packets else set()
+    assert census(event, data_limit=0, descriptor_limit=0) - BULK == none
 
 
 def test_every_counter_of_the_census_has_words():

@@ -18,7 +18,13 @@ def lines(*events: r.Fields, old: bool = False, start: int = 0, data_max: int = 
     out = bytearray(1 << 14)
     done, size = textprint.print_text(rows, start, len(events), arena, out, old, data_max)
     assert done == len(events)
-    return out[:size].decode().splitlines()
+    return _split(out[:size])
+
+
+def _split(printed: bytes) -> list[str]:
+    *whole, rest = printed.decode().split("\n")
+    assert rest == ""
+    return whole
 
 
 # The row, and its line in the formats u and t.
@@ -196,6 +202,17 @@ def test_data_are_cut_at_32_bytes_and_at_the_length(captured, length, shown):
     assert line.partition("= ")[2].replace(" ", "") == "00" * shown
 
 
+@pytest.mark.parametrize("number", [n for k in range(1, 10) for n in (10**k - 1, 10**k)])
+def test_numbers_of_all_lengths(number):
+    (line,) = lines({"length": number, "status": -number, "ts_usec": number % 10**6})
+    assert line == f"0 {number % 10**6} C Bi:1:002:1 -{number} {number} ="
+
+
+@pytest.mark.parametrize("digits", range(1, 17))
+def test_tags_of_all_lengths(digits):
+    assert lines({"id": 1 << 4 * (digits - 1)})[0].split()[0] == "1" + "0" * (digits - 1)
+
+
 def test_a_changed_kernel_prints_more_data():
     data = bytes(range(200))
     (line,) = lines({"length": 200, "payload": data}, data_max=200)
@@ -208,8 +225,15 @@ def test_a_flag_that_would_be_read_as_something_else_is_printed_as_not_captured(
     assert lines({**CONTROL, "flag_setup": flag}) == [
         "d5ea89a0 0 C Ci:1:001:0 Z __ __ ____ ____ ____ 0"
     ]
-    if flag < "!" or flag > "~":
+    if not "!" <= flag <= "~":
         assert lines({"length": 3, "flag_data": flag}) == ["0 0 C Bi:1:002:1 0 3 Z"]
+
+
+@pytest.mark.parametrize("flag", ["!", "~", "r", "t", ":", "/"])
+def test_another_flag_is_printed_as_it_is(flag):
+    assert lines({**CONTROL, "flag_setup": flag, "flag_data": flag, "length": 3}) == [
+        f"d5ea89a0 0 C Ci:1:001:0 {flag} __ __ ____ ____ ____ 3 {flag}"
+    ]
 
 
 LONGEST = {
@@ -245,7 +269,15 @@ def test_a_full_output_ends_at_a_line_and_printing_goes_on_there(room):
         assert size <= room
         assert not any(out[room:])
         printed += out[:size]
-    assert printed.decode().splitlines() == lines(*events)
+    assert _split(printed) == lines(*events)
+
+
+def test_a_changed_kernels_longest_line_fits_too():
+    rows, arena = r.lay({**LONGEST, "payload": LONGEST["payload"] + bytes(4000)})
+    room = 352 + 4040 * 9 // 4
+    out = bytearray(room)
+    assert textprint.print_text(rows, 0, 1, arena, out, False, 4040)[0] == 1
+    assert textprint.print_text(rows, 0, 1, arena, out[:-1], False, 4040) == (0, 0)
 
 
 def test_nothing_is_printed_where_there_is_nothing_or_no_room():

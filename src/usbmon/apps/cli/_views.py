@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,7 +53,7 @@ def _setup_bytes(setup: bytes) -> bytes:
     return setup_words(setup).encode()
 
 
-class View:
+class View(ABC):
     """`begin` and `end` stand round all, `begin_trace` before each trace."""
 
     def __init__(
@@ -74,8 +75,8 @@ class View:
         self._number = 0
         return b""
 
-    def show(self, events: Events) -> Iterator[bytes | memoryview]:
-        raise NotImplementedError
+    @abstractmethod
+    def show(self, events: Events) -> Iterator[bytes | memoryview]: ...
 
     def end(self) -> bytes:
         return b""
