@@ -1,4 +1,5 @@
 import io
+import os
 
 import pytest
 
@@ -128,6 +129,15 @@ def test_there_is_none_in_a_pipe_nor_for_an_unknown_size(size, monkeypatch):
 
     assert list(_common.tracked(Trace())) == [b""]
     assert stream.getvalue() == ""
+
+
+def test_the_width_is_that_of_a_terminal_and_else_unlimited(monkeypatch):
+    monkeypatch.setattr(_common.os, "get_terminal_size", lambda _fd: os.terminal_size((80, 24)))
+    terminal = _Terminal()
+    terminal.fileno = lambda: 1
+    assert _common.width(terminal) == 80
+    assert _common.width(io.StringIO()) == 0
+    assert _common.width(_Terminal()) == 0  # one that is none of the system's
 
 
 def test_an_error_on_a_terminal_is_red(tmp_path):

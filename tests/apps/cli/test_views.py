@@ -99,6 +99,19 @@ class TestLines:
         assert "\x1b[" in coloured
         assert plain(coloured) == shown("lines", events)
 
+    @pytest.mark.parametrize("width", [10, 70, 80])
+    @pytest.mark.parametrize("colour", [True, False])
+    def test_data_for_a_terminal_are_no_wider_and_words_are_whole(self, width, colour):
+        events = library.read(STORAGE)
+        whole = shown("lines", events).splitlines()
+        fitted = plain(shown("lines", events, colour=colour, width=width)).splitlines()
+        assert len(fitted) == len(whole)
+        for line, short, event in zip(whole, fitted, events, strict=True):
+            if event.setup is not None or len(line) <= width:
+                assert short == line
+            else:
+                assert short == line[: max(width - 1, 64)] + "…"
+
     def test_an_error_is_red_and_a_success_is_not(self):
         rows = [EVENT | {"status": status} for status in (0, -32)]
         good, bad = shown("lines", batch(rows), colour=True).splitlines()

@@ -90,6 +90,16 @@ def use_colour(stream: Any, wish: str = "auto") -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def width(stream: Any) -> int:
+    """The columns of the terminal that the stream goes to; 0 where there is no limit."""
+    if not stream.isatty():
+        return 0
+    try:
+        return os.get_terminal_size(stream.fileno()).columns
+    except OSError:
+        return 0
+
+
 def tracked(trace: Trace, *, also_on_terminal: bool = True) -> Iterator[Events]:
     """The batches of a trace, with progress on standard error where that is a terminal and the
     size of the trace is known. Without `also_on_terminal`, none if the output goes to one too."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 _TIMES: Final = {"relative": lines.RELATIVE, "absolute": lines.ABSOLUTE, "delta": lines.DELTA}
 _CHUNK: Final = 1 << 18
 _WIDE: Final = 16
+# What stands behind the length in a line where it is no words: packets, data, or what is left of
+# them when they were cut to fit.
+_DATA: Final = re.compile(r"( +\d+ packets(, \d+ failed)?)?( +[0-9a-f]{1,8}| \.\.?)*…?")
 
 
 def _status_words(status: int) -> str:
@@ -57,12 +61,20 @@ class View(ABC):
     """`begin` and `end` stand round all, `begin_trace` before each trace."""
 
     def __init__(
-        self, *, time: str = "relative", hexdump: bool = False, colour: bool = False, several: bool
+        self,
+        *,
+        several: bool,
+        time: str = "relative",
+        hexdump: bool = False,
+        colour: bool = False,
+        width: int = 0,
     ) -> None:
-        """`several`: there is more than one trace, so that each is to be named."""
+        """`several`: there is more than one trace, so that each is to be named. `width`: what is
+        for eyes has no longer lines, unless it is 0."""
         self._time = time
         self._hexdump = hexdump
         self._colour = colour
+        self._width = width
         self._several = several
         self._name = ""
         self._number = 0
@@ -116,36 +128,49 @@ class LinesView(View):
             if self._zero is not None:
                 self._zero = zero
             text: bytes | memoryview = memoryview(out)[:size]
-            if self._colour or self._hexdump:
+            if self._colour or self._hexdump or self._width:
                 text = self._adorn(bytes(text), events, start)
             yield bytes(text)
 
     def _adorn(self, text: bytes, events: Events, start: int) -> bytes:
         shown = []
         for number, line in enumerate(text.decode().splitlines(), start):
-            shown.append(self._coloured(line) if self._colour else line)
+            at = self._columns(line)
+            fitting = _fitted(line, at["info"], self._width) if self._width else line
+            shown.append(_coloured(fitting, at) if self._colour else fitting)
             if self._hexdump:
                 shown += _details(events[number])
         return "".join(line + "\n" for line in shown).encode()
 
-    def _coloured(self, line: str) -> str:
+    def _columns(self, line: str) -> dict[str, int]:
+        """Where each column begins in this line."""
         absolute = self._time == "absolute" and line[4:5] == "-"
         width = lines.TIME_WIDTH[lines.ABSOLUTE if absolute else lines.RELATIVE] + 2
-        at = {name: width + column for name, column in lines.COLUMNS.items()}
-        event = line[at["event"]]
-        status = line[at["status"] : at["length"]]
-        failed = status[:1] not in "-0"
-        return "".join(
-            (
-                click.style(line[:width], dim=True),
-                line[width : at["event"]],
-                click.style(event, fg={"S": "cyan", "C": "green"}.get(event, "red"), bold=True),
-                " ",
-                click.style(status, fg="red") if failed else click.style(status, dim=True),
-                line[at["length"] : at["info"]],
-                _coloured_info(line[at["info"] :]),
-            )
+        return {name: width + column for name, column in lines.COLUMNS.items()}
+
+
+def _fitted(line: str, info: int, width: int) -> str:
+    """The line, its data cut to the width. Words are worth a second line, data are not."""
+    if len(line) <= width or not _DATA.fullmatch(line, info):
+        return line
+    return line[: max(width - 1, info)] + "…"
+
+
+def _coloured(line: str, at: dict[str, int]) -> str:
+    event = line[at["event"]]
+    status = line[at["status"] : at["length"]]
+    failed = status[:1] not in "-0"
+    return "".join(
+        (
+            click.style(line[: at["address"]], dim=True),
+            line[at["address"] : at["event"]],
+            click.style(event, fg={"S": "cyan", "C": "green"}.get(event, "red"), bold=True),
+            " ",
+            click.style(status, fg="red") if failed else click.style(status, dim=True),
+            line[at["length"] : at["info"]],
+            _coloured_info(line[at["info"] :]),
         )
+    )
 
 
 def _first_time(events: Events) -> int | None:
@@ -158,8 +183,8 @@ def _first_time(events: Events) -> int | None:
 
 def _coloured_info(info: str) -> str:
     words, marks, rest = info.partition("  [")
-    is_data = words[1:3].strip() and all(c in "0123456789abcdef ." for c in words)
-    shown = words if is_data else click.style(words, fg="yellow")
+    plain = not words or _DATA.fullmatch(words)
+    shown = words if plain else click.style(words, fg="yellow")
     return shown + (click.style(marks + rest, fg="magenta") if marks else "")
 
 

@@ -107,6 +107,7 @@ def command(
         hexdump=hexdump,
         colour=_common.use_colour(sys.stdout, colour),
         several=len(files) > 1,
+        width=_common.width(sys.stdout),
     )
     work = partial(
         _show,
