@@ -246,7 +246,8 @@ TIMES = {
 
 @pytest.mark.parametrize(("resolution", "ticks", "ns"), list(TIMES.values()), ids=list(TIMES))
 def test_time_resolutions(resolution, ticks, ns):
-    found, _ = walk_pcapng(wire.enhanced(b"1", ts=ticks), table(interface(64, **resolution)))
+    interfaces = table(interface(0), interface(64, **resolution), interface(64, multiply=7))
+    found, _ = walk_pcapng(wire.enhanced(b"1", ts=ticks, number=1), interfaces)
     assert found[0][2] == ns
 
 
@@ -259,6 +260,16 @@ def test_no_stamp_is_too_large(resolution):
 
 
 # Reading the records
+
+
+# Of the kernel's fields, a walk fills in none.
+RUBBISH = {
+    **dict.fromkeys(("id", "xfer_flags", "ndesc", "busnum", "status", "ts_usec"), 99),
+    "interval": -1,
+    "start_frame": -1,
+    "setup": b"\xa5" * 8,
+    "absent": 0,
+}
 
 
 def unpack(
@@ -277,7 +288,7 @@ def unpack(
     at, found = 0, bytearray()
     for n, record in enumerate(raw):
         place = {"data_at": at, "captured": len(record), "ts": ts + n}
-        found += r.pack(place | {"interface": numbers[n] if numbers else base, "absent": 0})
+        found += r.pack(RUBBISH | place | {"interface": numbers[n] if numbers else base})
         at += len(record)
     args = (interfaces or table(USB), base, swap, own_time, errnos, size)
     count, left_out, others = records.unpack(text, found, len(raw), *args)
@@ -626,6 +637,11 @@ def test_a_text_traces_isochronous_event_claims_no_descriptor_that_is_not_there(
     )
     (raw,) = struct.unpack_from("<i", pack(row), 44)
     assert raw == 1
+
+
+def test_the_setup_packet_of_a_text_trace_is_kept():
+    row = like(xfer_type=2, flag_setup=0, setup=b"\xa5" * 8, absent=r.LINUX | r.absent("len_cap"))
+    assert pack(like(), row, like())[104:112] == b"\xa5" * 8
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

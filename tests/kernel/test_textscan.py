@@ -192,6 +192,20 @@ def test_address_words(letter, xfer, direction, bit):
         assert (row["xfer_type"], row["epnum"], row["devnum"]) == (xfer, 3 | bit, 9)
 
 
+@pytest.mark.parametrize("bus", ["0", "1", "9", "10", "007"])
+@pytest.mark.parametrize("dev", ["000", "001", "099", "100", "127", "255", "7", "0255"])
+@pytest.mark.parametrize("ep", ["0", "15"])
+def test_numbers_of_an_address(bus, dev, ep):
+    (row,) = scan(f"1 1 C Bi:{bus}:{dev}:{ep} 0 0\n".encode()).rows
+    assert (row["busnum"], row["devnum"]) == (int(bus), int(dev))
+    assert row["epnum"] == int(ep) | 0x80
+
+
+@pytest.mark.parametrize("address", ["1:256:0", "9:999:9", "1:300:0", "1:2/5:0", "1:0:5:1"])
+def test_an_address_that_is_none(address):
+    assert scan(f"1 1 C Bi:{address} 0 0\n".encode()).rows == []
+
+
 @pytest.mark.parametrize(
     ("line", "flag"),
     [

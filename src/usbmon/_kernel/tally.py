@@ -216,7 +216,7 @@ def tally(
                     totals[7] += 1
                     endpoints[e + 8] += 1
                 if missing or event != 67:
-                    # Of a completion, the host controller's own sum of the packets.
+                    # Of a completion, the host controller's sum; in text, the size of the buffer.
                     moved = length
 
             # From here on conditions are numbers: branches that go now this way, now that cost

@@ -97,6 +97,14 @@ def test_json_of_what_cannot_be_read_is_none(usbmon, tmp_path):
     assert len(json.loads(said.out)) == 1
 
 
+def test_isochronous_bytes_are_at_most_so_many_where_packets_are_missing(usbmon):
+    audio = corpus.CAPTURES / "audio-xhci"
+    (text,) = (line for line in usbmon("info", audio / "1u.txt").lines if " Isoc " in line)
+    (binary,) = (line for line in usbmon("info", audio / "usbmon1.pcap").lines if " Isoc " in line)
+    assert "  ≤ " in text
+    assert "≤" not in binary
+
+
 def test_several_panels_stand_apart(usbmon):
     said = usbmon("info", TEXT, PCAP).out
     assert f"\n\n{PCAP}\n" in said

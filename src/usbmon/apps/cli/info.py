@@ -242,17 +242,10 @@ def _endpoint_row(endpoint: Endpoint) -> tuple[str, ...]:
     return (
         f"{bus}.{endpoint.devnum:03}.{endpoint.epnum & 0x7F}",
         f"{_TYPE_WORDS[endpoint.xfer_type]} {direction}",
-        *(
-            f"{number:,}"
-            for number in (
-                endpoint.S,
-                endpoint.C,
-                endpoint.E,
-                endpoint.errors,
-                endpoint.requested,
-                endpoint.moved,
-            )
-        ),
+        *(f"{n:,}" for n in (endpoint.S, endpoint.C, endpoint.E, endpoint.errors)),
+        f"{endpoint.requested:,}",
+        # Without all of its packets, an isochronous URB's length is the most it can have moved.
+        f"{'≤ ' if endpoint.partial else ''}{endpoint.moved:,}",
     )
 
 
