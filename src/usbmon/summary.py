@@ -31,7 +31,8 @@ class Endpoint(NamedTuple):
     of completions, of isochronous ones the sum of their packets. `errors`: completions and
     submission errors with a status other than 0. `cut`: events whose data the trace does not hold
     in full. `partial`: isochronous events with descriptors missing. Their bytes are the URB's
-    length, which text gives as the size of the buffer: `moved` is the most it can have been. `repeated`: doubled events, whose bytes are counted once.
+    length, which text gives as the size of the buffer: `moved` is the most it can have been.
+    `repeated`: doubled events, whose bytes are counted once.
     """
 
     busnum: int | None
