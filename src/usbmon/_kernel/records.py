@@ -12,6 +12,7 @@ except ImportError:
     from usbmon import _cython as cython  # type: ignore[no-redef]
 
 if cython.compiled:
+    from cython.cimports.libc.string import memcpy
     from cython.cimports.usbmon._kernel import fields as f
 else:
     from usbmon._kernel import fields as f
@@ -56,16 +57,16 @@ _SWAPPED = bytes(
 def _load32(
     p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, big: cython.bint
 ) -> cython.longlong:
-    a: cython.uint  # of 32 bits, which lets the C compiler see one load in four
-    if big:
-        a = p[at]
-        a = (a << 8) | p[at + 1]
-        a = (a << 8) | p[at + 2]
-        return (a << 8) | p[at + 3]
-    a = p[at + 3]
-    a = (a << 8) | p[at + 2]
-    a = (a << 8) | p[at + 1]
-    return (a << 8) | p[at]
+    value: cython.uint = 0
+    if cython.compiled:
+        memcpy(cython.address(value), p + at, 4)
+        if big == f.LITTLE:
+            value = (
+                (value << 24) | ((value & 0xFF00) << 8) | ((value >> 8) & 0xFF00) | (value >> 24)
+            )
+    else:
+        value = int.from_bytes(p[at : at + 4], "big" if big else "little")
+    return value
 
 
 @cython.cfunc
