@@ -17,6 +17,7 @@ SETUP = Path(__file__).parents[2] / "setup.py"
 # usbmon.rst ("Raw binary format and API") has the field.
 KERNELS = [
     ("ID", "Q", 0),
+    ("HEAD", "Q", 8),
     ("TYPE", "B", 8),
     ("XFER", "B", 9),
     ("EPNUM", "B", 10),

@@ -21,6 +21,9 @@ W32 = W8 // 4
 W64 = W8 // 8
 
 ID = _AT["id"] // 8
+# The word of the fields from `type` to `flag_data`: on a little-endian machine, `xfer_type`,
+# `epnum`, `devnum` and `busnum` stand in it one above the other, from bit 8 on.
+HEAD = _AT["type"] // 8
 TYPE = _AT["type"]
 XFER = _AT["xfer_type"]
 EPNUM = _AT["epnum"]

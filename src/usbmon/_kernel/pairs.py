@@ -35,6 +35,8 @@ COUNTS = (
     "refuted",
 )
 
+# Bus, device, endpoint without its direction, and type, as they stand in the word `f.HEAD`.
+_PLACE = cython.declare(cython.ulonglong, 0xFFFFFF7FFF)
 _GOLDEN = cython.declare(cython.ulonglong, 0x9E3779B97F4A7C15)
 _MASK64 = (1 << 64) - 1
 
@@ -71,7 +73,7 @@ def _find(
     """The entry of this tag on this bus, or the empty one where it would stand; in words."""
     slot: cython.ulonglong = _mix(tag ^ (bus << 48)) & mask
     while table[slot * 8 + 3] != 0 and (
-        table[slot * 8] != tag or (table[slot * 8 + 1] & 0xFFFF) != bus
+        table[slot * 8] != tag or (table[slot * 8 + 1] >> 24) != bus
     ):
         slot = (slot + 1) & mask
     return slot * 8
@@ -151,11 +153,14 @@ def _stamp(
                 stop = n
                 break
             tag = u64[n * f.W64 + f.ID]
-            place = r16[n * f.W16 + f.BUSNUM]
-            e = _find(table, mask, tag, place)
-            place |= cython.cast(cython.ulonglong, r8[n * f.W8 + f.DEVNUM]) << 16
-            place |= cython.cast(cython.ulonglong, r8[n * f.W8 + f.EPNUM] & 0x7F) << 24
-            place |= cython.cast(cython.ulonglong, r8[n * f.W8 + f.XFER]) << 32
+            if f.LITTLE:
+                place = (u64[n * f.W64 + f.HEAD] >> 8) & _PLACE
+            else:
+                place = r16[n * f.W16 + f.BUSNUM]
+                place = (place << 8) | r8[n * f.W8 + f.DEVNUM]
+                place = (place << 8) | (r8[n * f.W8 + f.EPNUM] & 0x7F)
+                place = (place << 8) | r8[n * f.W8 + f.XFER]
+            e = _find(table, mask, tag, place >> 24)
             ts = r64[n * f.W64 + f.TS]
             likeness = u32[n * f.W32 + f.LENGTH]
             likeness |= cython.cast(cython.ulonglong, u32[n * f.W32 + f.STATUS]) << 32
@@ -211,7 +216,7 @@ def _stamp(
                     table[e + 3] = _LANDED
             elif (
                 state & _LANDED
-                and place >> 32 == 2
+                and place & 0xFF == 2
                 and table[e + 1] == place
                 and not r16[n * f.W16 + f.ABSENT] & f.NO_USBD
             ):
@@ -257,7 +262,7 @@ def _move(old: cython.ulonglong[::1], new: cython.ulonglong[::1], oldest: cython
         table = new
     for n in range(0, len(old), 8):
         if old[n + 3] & _FLYING and old[n + 2] >= oldest:
-            e = _find(table, mask, old[n], old[n + 1] & 0xFFFF)
+            e = _find(table, mask, old[n], old[n + 1] >> 24)
             for k in range(8):
                 table[e + k] = old[n + k]
             moved += 1

@@ -18,6 +18,7 @@ _I32_MAX = cython.declare(cython.longlong, 0x7FFFFFFF)
 _TWO32 = cython.declare(cython.longlong, 1 << 32)
 _I64_MAX = cython.declare(cython.longlong, (1 << 63) - 1)
 _HASH = cython.declare(cython.longlong, 0x9E3779B1)
+_PLACE = cython.declare(cython.longlong, 0xFFFFFFFFFF)
 
 # Words of the global counters, and of one endpoint's entry.
 TOTALS = (
@@ -176,10 +177,13 @@ def tally(
             ndesc = 0
 
             # Key 0 is an empty entry; the type plus one keeps it from being a key.
-            key = r16[n * f.W16 + f.BUSNUM]
-            key = (key << 8) | r8[n * f.W8 + f.DEVNUM]
-            key = (key << 8) | r8[n * f.W8 + f.EPNUM]
-            key = (key << 8) | (r8[n * f.W8 + f.XFER] + 1)
+            if f.LITTLE:
+                key = ((r64[n * f.W64 + f.HEAD] >> 8) & _PLACE) + 1
+            else:
+                key = r16[n * f.W16 + f.BUSNUM]
+                key = (key << 8) | r8[n * f.W8 + f.DEVNUM]
+                key = (key << 8) | r8[n * f.W8 + f.EPNUM]
+                key = (key << 8) | (r8[n * f.W8 + f.XFER] + 1)
             slot = ((key * _HASH) >> 18) & mask
             while endpoints[slot * 10] != key and endpoints[slot * 10] != 0:
                 slot = (slot + 1) & mask
