@@ -227,7 +227,7 @@ class Trace:
         ahead: deque[Future[Scanned]] = deque()
         rest = bytearray()
         tail: tuple[memoryview, bool] = (memoryview(b""), False)
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(1) as pool:
             for block, final in self._blocks(rest):
                 if final:
                     tail = (block, True)

@@ -84,7 +84,8 @@ IMPLAUSIBLE: list[dict[str, Any]] = [
 ]  # fmt: skip
 PLAUSIBLE: list[dict[str, Any]] = [
     {}, {"type": "S"}, {"type": "E"}, {"xfer_type": 0}, {"epnum": 0x8F}, {"devnum": 127},
-    {"flag_setup": 0}, {"flag_setup": ord("Z")}, {"flag_data": ord("<")}, {"ts_usec": 999_999},
+    {"flag_setup": 0}, {"flag_setup": ord("!")}, {"flag_setup": ord("~")},
+    {"flag_data": ord("~")}, {"flag_data": ord("<")}, {"ts_usec": 999_999},
     {"ts_sec": 0}, {"ts_sec": (2 << 32) - 1}, {"busnum": 65535}, {"status": -(2**31)},
 ]  # fmt: skip
 
@@ -388,8 +389,10 @@ def test_a_part_of_a_descriptor_is_none(ndesc, size, kept, captured):
 )
 def test_what_is_no_event_is_left_out_and_the_next_moves_up(bad):
     raw = [bad, native(devnum=4), bad, bad, native(devnum=5, payload=b"xyz")]
-    found, left_out, text = unpack(*raw)
+    interfaces = table(*[USB] * 5)
+    found, left_out, text = unpack(*raw, interfaces=interfaces, numbers=(0, 1, 2, 3, 4))
     assert left_out == 3
+    assert [row["interface"] for row in found] == [1, 4]
     assert [(row["devnum"], row["ts"]) for row in found] == [(4, 78), (5, 81)]
     assert data_of(found[1], text) == b"xyz"
 

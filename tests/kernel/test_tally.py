@@ -146,7 +146,7 @@ def test_clocks_seen():
     assert counters["clocks"] == 0b111
 
 
-PACKETS = r.descriptors((0, 0, 10), (-71, 100, 0), (-18, 90, 20))
+PACKETS = r.descriptors((0, 0, 10), (-71, 95, 0), (-18, 90, 20))
 ISO: dict[str, Any] = {"xfer_type": 0, "iso": (1, 3), "ndesc": 3, "payload": PACKETS}
 
 
@@ -227,6 +227,20 @@ def test_cut_payloads(event, expected):
     assert counters.only("cut", "cut_by_container") == expected
     (endpoint,) = counters.endpoints.values()
     assert endpoint.get("cut", 0) == expected["cut"]
+
+
+def test_batches_add_up():
+    events = [{**event, "flag_data": 0} for event, _ in CUT.values()]
+    events += [{**S, "xfer_type": 2, "flag_setup": "Z"}, {**E, "absent": r.LINUX | r.absent("ts")}]
+    events += [{**C, "ts": ts} for ts in (9, 5, -5, 7)]
+    whole, pieces = Counters().add(*events, *events), Counters()
+    for event in events * 2:
+        pieces.add(event)
+    assert {name: pieces[name] for name in tally.TOTALS} == whole.only(*tally.TOTALS)
+    assert pieces.endpoints == whole.endpoints
+    assert pieces.statuses == whole.statuses
+    assert pieces.frames == whole.frames
+    assert all(whole[name] for name in ("cut", "cut_by_container", "setup_missing", "no_time"))
 
 
 def test_bytes_captured_and_setup_packets_missing():
