@@ -1,8 +1,10 @@
-"""Events to Arrow and back. pyarrow is of the extra `analytics`; the tests install it."""
+"""Events to Arrow and back. pyarrow and duckdb are of the extra `analytics`; the tests install it."""
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -52,6 +54,16 @@ def test_other_libraries_take_a_batch_as_it_is():
     table = pa.table(events)
     assert table["length"].to_pylist() == [0, 1, 2, 3]
     assert Events.from_arrow(pa.RecordBatchReader.from_stream(events)) == events
+
+
+def test_duckdb_asks_a_batch_by_its_name():
+    events = batch([{"type": ord("C"), "length": n, "payload": b"z" * n} for n in range(4)])
+    assert len(events) == 4  # the query looks for a variable of this name
+    assert duckdb.sql("select sum(length), max(data) from events").fetchall() == [(6, b"zzz")]
+
+
+def test_a_batch_is_no_sequence_of_python_which_polars_would_take_value_by_value():
+    assert not isinstance(Events.empty(), Sequence)
 
 
 def test_tables_in_several_chunks_and_without_rows_are_taken():

@@ -15,12 +15,13 @@ None there, Arrow has null.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 from usbmon import layout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
@@ -96,8 +97,9 @@ class Event(NamedTuple):
         return f"<Event {' '.join(parts)}>"
 
 
-class Events(Sequence[Event]):
-    """An immutable batch of events.
+class Events:
+    """An immutable batch of events: a sequence of `Event`, but not a `Sequence` of Python's, which
+    data frame libraries would take apart value by value instead of using Arrow.
 
     ``events.status``, ``events.ts`` and so on, one for each field of `usbmon.layout.ROW`, are NumPy
     columns (read-only views, no copy; `setup` has shape (n, 8)). ``events[i]`` is an `Event`;
