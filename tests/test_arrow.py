@@ -1,4 +1,4 @@
-"""Events to Arrow and back. pyarrow and duckdb are of the extra `analytics`; the tests install it."""
+"""Events to Arrow and back. pyarrow and duckdb are of the extra `analytics`; tests install it."""
 
 import subprocess
 import sys
