@@ -347,6 +347,18 @@ class TestWriting:
         with pytest.raises(SourceError, match=r"/dev/full: cannot be written: No space left"):
             usbmon.write("/dev/full", usbmon.read(TEXT), format="u")
 
+    def test_another_users_file_in_a_shared_folder_is_kept(self, monkeypatch, tmp_path):
+        path = tmp_path / "out.txt"
+        path.write_text("theirs")
+
+        def refuse(_source: str, _target: str) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(files.os, "replace", refuse)
+        with pytest.raises(SourceError, match=r"out\.txt: cannot be written: Operation not perm"):
+            usbmon.write(path, usbmon.read(TEXT), force=True)
+        assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"out.txt": "theirs"}
+
     def test_a_device_is_written_to_and_stays(self, tmp_path):
         pipe = tmp_path / "pipe"
         os.mkfifo(pipe)

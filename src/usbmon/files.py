@@ -373,7 +373,11 @@ class Writer:
         if self._stream is sys.stdout.buffer:
             self._stream.flush()
         elif self._temporary:
-            os.replace(self._temporary, self.path)
+            try:
+                self._stream.close()
+                os.replace(self._temporary, self.path)
+            except OSError as error:
+                raise SourceError(f"cannot be written: {error.strerror}", file=self.path) from None
             self._temporary = ""
 
 

@@ -1,5 +1,5 @@
 """The documents against the program: commands give the output that stands below them, and Python
-runs. From the root of the source, with the command installed beside the Python in use."""
+runs. In a folder of its own, which has the examples of the source."""
 
 import os
 import re
@@ -35,14 +35,20 @@ def environment(tmp_path_factory) -> dict[str, str]:
     return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
 
 
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    return tmp_path
+
+
 @pytest.mark.parametrize("block", blocks(CONSOLE))
-def test_commands_give_what_stands_below_them(block, environment):
+def test_commands_give_what_stands_below_them(block, environment, folder):
     for part in block.split("$ ")[1:]:
         command, _, expected = part.partition("\n")
         said = subprocess.run(
             command,
             shell=True,
-            cwd=ROOT,
+            cwd=folder,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -53,9 +59,9 @@ def test_commands_give_what_stands_below_them(block, environment):
 
 
 @pytest.mark.parametrize("block", blocks(PYTHON))
-def test_python_runs(block):
+def test_python_runs(block, folder):
     said = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block], cwd=ROOT, capture_output=True, check=False
+        [sys.executable, "-W", "error", "-c", block], cwd=folder, capture_output=True, check=False
     )
     assert (said.returncode, said.stderr) == (0, b"")
     assert said.stdout
