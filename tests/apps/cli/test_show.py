@@ -1,6 +1,7 @@
 """`usbmon show`: which events, in which order. How they look is in test_views.py."""
 
 import json
+import tempfile
 
 import pytest
 
@@ -131,6 +132,15 @@ def test_a_growing_file_is_followed_until_interrupted(usbmon, whole, tmp_path, m
     said = usbmon("show", "-f", trace, code=130).lines
     assert said == whole[: len(said)]
     assert len(said) >= 40
+
+
+def test_no_room_for_a_temporary_file_is_a_line(usbmon, monkeypatch):
+    def full() -> None:
+        raise OSError(28, "No space left on device", "/some/folder")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    said = usbmon("show", "--reverse", TEXT, code=1)
+    assert said.err == "usbmon: /some/folder: No space left on device\n"
 
 
 @pytest.mark.parametrize(

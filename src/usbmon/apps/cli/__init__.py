@@ -112,4 +112,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except UsbmonError as error:
         complain(str(error))
         return exit_code(error)
+    except OSError as error:  # as no room for a temporary file
+        complain(": ".join(filter(None, (error.filename, error.strerror or str(error)))))
+        return 1
     return result if isinstance(result, int) else 0
