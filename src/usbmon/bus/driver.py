@@ -1,0 +1,321 @@
+"""Drivers as generators: what a driver may ask for, and the task that does it.
+
+Here: the steps, `Driver`, and `Task`. A driver is sans-IO: it yields a step, and is resumed with
+what came of it, on whatever bus it runs. The steps:
+
+    urb = yield urb                   submit it and wait until it has completed
+    urb = yield Wait(urb, timeout)    the same, but kill it after so many nanoseconds
+    error = yield Submit(urb)         submit it and go on; 0, or a negative errno
+    item = yield Receive(timeout)     the next completed URB of `Submit`, or what was `Task.send`t;
+                                      None after the time
+    error = yield Unlink(urb)         take it back (usb_unlink_urb; `kill=True`: usb_kill_urb)
+    yield Sleep(nanoseconds)
+    task = yield Spawn(steps, owner)  run other steps beside these
+    yield from lock.acquire()         take a `Lock`; `lock.release()` lets go of it
+
+Not here: any class of device (`drivers`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+
+from usbmon.bus.loop import SECOND, Timer
+from usbmon.bus.urb import CONTROL, Urb
+from usbmon.usb.errno import status_name
+
+if TYPE_CHECKING:
+    from usbmon.bus.host import Host, HostDevice, HostInterface
+
+_T = TypeVar("_T")
+Steps = Generator[Any, Any, _T]
+
+ENOENT: Final = -2
+EREMOTEIO: Final = -121
+ETIMEDOUT: Final = -110
+ECONNRESET: Final = -104
+
+# USB_CTRL_GET_TIMEOUT and USB_CTRL_SET_TIMEOUT of include/linux/usb.h.
+CONTROL_TIMEOUT: Final = 5 * SECOND
+
+
+class UrbFailed(Exception):  # noqa: N818 (it is the URB that failed)
+    """A transfer ended with the negative errno `status`."""
+
+    def __init__(self, status: int, what: str) -> None:
+        super().__init__(f"{what}: {status_name(status)}")
+        self.status = status
+
+
+@dataclass(slots=True)
+class Wait:
+    urb: Urb
+    timeout: int | None = None
+
+
+@dataclass(slots=True)
+class Submit:
+    urb: Urb
+
+
+@dataclass(slots=True)
+class Receive:
+    timeout: int | None = None
+
+
+@dataclass(slots=True)
+class Unlink:
+    urb: Urb
+    kill: bool = False
+
+
+@dataclass(slots=True)
+class Sleep:
+    time: int
+
+
+@dataclass(slots=True)
+class Spawn:
+    steps: Steps[Any]
+    owner: object = None
+
+
+class Lock:
+    """One task at a time."""
+
+    def __init__(self) -> None:
+        self._holder: object = None
+        self._line: deque[Task] = deque()
+
+    def acquire(self) -> Steps[None]:
+        task = yield _Me()
+        while self._holder is not None:
+            self._line.append(task)
+            yield _Park()
+        self._holder = task
+
+    def release(self) -> None:
+        self._holder = None
+        if self._line:
+            self._line.popleft().wake()
+
+
+class _Me:
+    """The step that asks for the task itself."""
+
+
+class _Park:
+    """The step that waits for `Task.wake`."""
+
+
+class Task:
+    """A generator of steps at work. `result` and `error` are there when it is `done`."""
+
+    def __init__(self, host: Host, steps: Steps[Any], owner: object = None) -> None:
+        self.host = host
+        self.owner = owner
+        self.done = False
+        self.result: Any = None
+        self.error: Exception | None = None
+        self._steps = steps
+        self._mail: deque[Any] = deque()
+        self._out: set[Urb] = set()
+        self._receiving = False
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        """Take the first step."""
+        self._resume(None)
+
+    def send(self, item: Any) -> None:
+        """Put something into its mailbox, for `Receive`."""
+        self._mail.append(item)
+        if self._receiving:
+            self._deliver()
+
+    def wake(self) -> None:
+        """Resume it from its wait for a lock."""
+        self.host.loop.call_later(0, self._resume, None)
+
+    def cancel(self) -> None:
+        """Stop it here; the URBs it has out are killed."""
+        if self.done:
+            return
+        self._end()
+        self._steps.close()
+        for urb in list(self._out):
+            urb.complete = None
+            urb.device.controller.unlink(urb, ENOENT)
+
+    def _end(self) -> None:
+        self.done = True
+        self.host.loop.cancel(self._timer)
+        self.host.tasks.discard(self)
+
+    def _resume(self, value: Any) -> None:
+        """Go on until a step has to wait."""
+        while not self.done:
+            try:
+                step = self._steps.send(value)
+            except StopIteration as stop:
+                self.result = stop.value
+                self._end()
+                return
+            except UrbFailed as error:
+                self.error = error
+                self._end()
+                return
+            waits, value = self._do(step)
+            if waits:
+                return
+
+    def _do(self, step: Any) -> tuple[bool, Any]:
+        """Whether the step has to wait, and else what it gives."""
+        loop = self.host.loop
+        if isinstance(step, Urb):
+            return self._transfer(step, None)
+        if isinstance(step, Wait):
+            return self._transfer(step.urb, step.timeout)
+        if isinstance(step, Submit):
+            step.urb.complete = self._mailed
+            self._out.add(step.urb)
+            error = step.urb.device.controller.submit(step.urb)
+            if error:
+                self._out.discard(step.urb)
+            return False, error
+        if isinstance(step, Receive):
+            if self._mail:
+                return False, self._mail.popleft()
+            self._receiving = True
+            if step.timeout is not None:
+                self._timer = loop.call_later(step.timeout, self._nothing_came)
+            return True, None
+        if isinstance(step, Unlink):
+            status = ENOENT if step.kill else ECONNRESET
+            return False, step.urb.device.controller.unlink(step.urb, status)
+        if isinstance(step, Sleep):
+            self._timer = loop.call_later(step.time, self._resume, None)
+            return True, None
+        if isinstance(step, Spawn):
+            return False, self.host.spawn(step.steps, step.owner)
+        if isinstance(step, _Me):
+            return False, self
+        if isinstance(step, _Park):
+            return True, None
+        raise TypeError(f"{step!r} is no step of a driver")
+
+    def _transfer(self, urb: Urb, timeout: int | None) -> tuple[bool, Any]:
+        controller = urb.device.controller
+        urb.complete = self._completed
+        self._out.add(urb)
+        error = controller.submit(urb)
+        if error:
+            urb.status = error
+            self._out.discard(urb)
+            return False, urb
+        if timeout is not None:
+            self._timer = self.host.loop.call_later(timeout, controller.unlink, urb, ENOENT)
+        return True, None
+
+    def _completed(self, urb: Urb) -> None:
+        self._out.discard(urb)
+        self.host.loop.cancel(self._timer)
+        self._resume(urb)
+
+    def _mailed(self, urb: Urb) -> None:
+        self._out.discard(urb)
+        self.send(urb)
+
+    def _deliver(self) -> None:
+        self._receiving = False
+        self.host.loop.cancel(self._timer)
+        self._resume(self._mail.popleft())
+
+    def _nothing_came(self) -> None:
+        self._receiving = False
+        self._resume(None)
+
+
+class Driver:
+    """The driver of an interface. `name` is what the kernel's driver is called.
+
+    A subclass says what it `matches`, and does in `probe` what the kernel's driver does first;
+    tasks that go on afterwards are `Spawn`ed with the driver as their owner, and end with it.
+    """
+
+    name: ClassVar[str]
+
+    @classmethod
+    def matches(cls, interface: HostInterface) -> bool:
+        """Whether it can drive this interface."""
+        raise NotImplementedError
+
+    def __init__(self, host: Host, interface: HostInterface) -> None:
+        self.host = host
+        self.interface = interface
+        self.device = interface.device
+
+    def probe(self) -> Steps[None]:
+        """The first steps."""
+        yield from ()
+
+    def disconnect(self) -> None:
+        """The device has gone."""
+
+
+def control(
+    device: HostDevice,
+    request_type: int,
+    request: int,
+    value: int,
+    index: int,
+    buffer: bytes | int,
+    *,
+    timeout: int = CONTROL_TIMEOUT,
+) -> Steps[Urb]:
+    """usb_control_msg: a control transfer, killed after `timeout` nanoseconds; the completed URB,
+    whose status is then -ETIMEDOUT."""
+    length = buffer if isinstance(buffer, int) else len(buffer)
+    setup = struct.pack("<BBHHH", request_type, request, value, index, length)
+    urb = yield Wait(Urb(device, 0, CONTROL, buffer, setup=setup), timeout)
+    if urb.status == ENOENT and urb.unlinked:
+        urb.status = ETIMEDOUT
+    result: Urb = urb
+    return result
+
+
+def control_in(
+    device: HostDevice,
+    request_type: int,
+    request: int,
+    value: int,
+    index: int,
+    length: int,
+    *,
+    timeout: int = CONTROL_TIMEOUT,
+) -> Steps[bytes]:
+    """A control transfer that reads. Raises `UrbFailed`."""
+    urb = yield from control(device, request_type, request, value, index, length, timeout=timeout)
+    if urb.status:
+        raise UrbFailed(urb.status, f"{device.name}: control request {request}")
+    return urb.data
+
+
+def control_out(
+    device: HostDevice,
+    request_type: int,
+    request: int,
+    value: int,
+    index: int,
+    data: bytes = b"",
+    *,
+    timeout: int = CONTROL_TIMEOUT,
+) -> Steps[None]:
+    """A control transfer that writes, or only asks for something. Raises `UrbFailed`."""
+    urb = yield from control(device, request_type, request, value, index, data, timeout=timeout)
+    if urb.status:
+        raise UrbFailed(urb.status, f"{device.name}: control request {request}")

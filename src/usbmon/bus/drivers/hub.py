@@ -1,0 +1,393 @@
+"""The hub driver: ports, and the enumeration of what is plugged into them.
+
+Here: what drivers/usb/core/hub.c does, in its order and with its delays: activation of a hub,
+debouncing, reset, the first 64 bytes, a second reset, SET_ADDRESS, descriptors, strings,
+SET_CONFIGURATION; and letting go of what was unplugged. Not here: the hub itself (`bus.hub`), and
+power saving, which this host does not do.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from usbmon.bus.driver import Driver, Receive, Sleep, Spawn, Steps, Submit, UrbFailed
+from usbmon.bus.host import HostConfiguration, HostDevice
+from usbmon.bus.hub import (
+    CONNECTION,
+    ENABLE,
+    HIGH_SPEED,
+    LINK_STATE,
+    LOW_SPEED,
+    OVER_CURRENT,
+    RESET,
+    SUSPEND,
+)
+from usbmon.bus.loop import MS
+from usbmon.bus.timing import Speed
+from usbmon.bus.urb import INTERRUPT
+
+if TYPE_CHECKING:
+    from usbmon.bus.host import Host, HostInterface
+
+# Features to clear, by the bit of wPortChange.
+_CLEAR: Final = (
+    (ENABLE, 17),
+    (SUSPEND, 18),
+    (OVER_CURRENT, 19),
+    (RESET, 20),
+    (LINK_STATE, 25),
+)
+_PORT_POWER, _PORT_RESET, _C_CONNECTION, _C_RESET, _C_LINK, _C_BH_RESET = 8, 4, 16, 20, 25, 29
+
+# drivers/usb/core/hub.c: HUB_DEBOUNCE_STEP, _STABLE, _TIMEOUT; HUB_ROOT_RESET_TIME;
+# HUB_SHORT_RESET_TIME; recovery after reset; after SET_ADDRESS; PORT_RESET_TRIES and so on.
+# Ports have power for at least so long before they are looked at (hub_power_on_good_delay).
+_POWER_GOOD: Final = 100 * MS
+_DEBOUNCE_STEP: Final = 25 * MS
+_DEBOUNCE_STABLE: Final = 100 * MS
+_DEBOUNCE_TIMEOUT: Final = 2000 * MS
+_ROOT_RESET: Final = 60 * MS
+_SHORT_RESET: Final = 20 * MS
+_RESET_TIMEOUT: Final = 800 * MS
+_RECOVERY: Final = 50 * MS
+_ADDRESS_SETTLE: Final = 10 * MS
+_TRIES: Final = 3
+_INIT_TRIES: Final = 4
+
+_WORDS: Final = {
+    Speed.LOW: "low-speed",
+    Speed.FULL: "full-speed",
+    Speed.HIGH: "high-speed",
+    Speed.SUPER: "SuperSpeed",
+}
+
+EPROTO: Final = -71
+ENOTCONN: Final = -107
+
+
+class HubDriver(Driver):
+    """Serves one hub."""
+
+    name = "hub"
+
+    @classmethod
+    def matches(cls, interface: HostInterface) -> bool:
+        return interface.cls == 9
+
+    def __init__(self, host: Host, interface: HostInterface) -> None:
+        super().__init__(host, interface)
+        self.ports = 0
+
+    def probe(self) -> Steps[None]:
+        """hub_configure and hub_activate."""
+        device = self.device
+        is_super = device.speed is Speed.SUPER
+        kind, size = (0x2A, 12) if is_super else (0x29, 15)
+        raw = yield from device.control_in(0xA0, 6, kind << 8, 0, size)
+        self.ports = raw[2]
+        yield from device.control_in(0x80, 0, 0, 0, 2)
+        yield from device.control_in(0xA0, 0, 0, 0, 4)
+        if is_super and device.parent is not None:
+            yield from device.control_out(0x20, 12, device.level - 1, 0)  # SET_HUB_DEPTH
+        for port in range(1, self.ports + 1):
+            yield from self._set(port, _PORT_POWER)
+        self.host.report(f"hub {device.name}:1.0: {self.ports} ports detected")
+        yield Spawn(self._run(), self)
+
+    def _run(self) -> Steps[None]:
+        """Ports that are taken at the start, then whatever the status endpoint tells."""
+        yield Sleep(_POWER_GOOD)
+        taken = []
+        for port in range(1, self.ports + 1):
+            status, change = yield from self._status(port)
+            if change & CONNECTION:
+                yield from self._clear(port, _C_CONNECTION)
+            if status & CONNECTION:
+                taken.append(port)
+        endpoint = self.interface.endpoint(INTERRUPT, is_in=True)
+        urb = self.device.urb(endpoint, endpoint.max_packet)
+        error = yield Submit(urb)
+        for port in taken:
+            yield from self._try(port, connected=True)
+        while not error:
+            done = yield Receive()
+            if done.status:
+                return
+            bits = int.from_bytes(done.data, "little")
+            error = yield Submit(urb)
+            for port in range(1, self.ports + 1):
+                if bits >> port & 1:
+                    yield from self._try(port)
+
+    def _try(self, port: int, *, connected: bool = False) -> Steps[None]:
+        try:
+            yield from self._event(port, connected=connected)
+        except UrbFailed as error:
+            self.host.report(f"usb {self.device.name}-port{port}: {error}")
+
+    # Ports.
+
+    def _status(self, port: int) -> Steps[tuple[int, int]]:
+        raw = yield from self.device.control_in(0xA3, 0, 0, port, 4)
+        status, change = struct.unpack("<HH", raw)
+        return status, change
+
+    def _set(self, port: int, feature: int) -> Steps[None]:
+        return self.device.control_out(0x23, 3, feature, port)
+
+    def _clear(self, port: int, feature: int) -> Steps[None]:
+        return self.device.control_out(0x23, 1, feature, port)
+
+    def _event(self, port: int, *, connected: bool) -> Steps[None]:
+        """port_event."""
+        status, change = yield from self._status(port)
+        if change & CONNECTION:
+            yield from self._clear(port, _C_CONNECTION)
+            connected = True
+        for bit, feature in _CLEAR:
+            if change & bit:
+                yield from self._clear(port, feature)
+        if change & OVER_CURRENT:
+            yield from self._over_current(port)
+        if connected:
+            yield from self._connect_change(port)
+
+    def _over_current(self, port: int) -> Steps[None]:
+        self.host.report(f"usb {self.device.name}-port{port}: over-current change")
+        yield Sleep(100 * MS)
+        yield from self._set(port, _PORT_POWER)
+        status, _ = yield from self._status(port)
+        if status & OVER_CURRENT:
+            self.host.report(f"usb {self.device.name}-port{port}: over-current condition")
+
+    def _connect_change(self, port: int) -> Steps[None]:
+        """hub_port_connect_change: what was there goes first."""
+        old = self.device.children.get(port)
+        if old is not None:
+            self.host.release(old)
+        status = yield from self._debounce(port)
+        if status & CONNECTION:
+            yield from self._connect(port)
+
+    def _debounce(self, port: int) -> Steps[int]:
+        """hub_port_debounce: the status once it has been the same for 100 ms."""
+        stable = waited = 0
+        last = -1
+        while True:
+            status, change = yield from self._status(port)
+            if not change & CONNECTION and (status & CONNECTION) == last:
+                stable += _DEBOUNCE_STEP
+                if stable >= _DEBOUNCE_STABLE:
+                    return int(status)
+            else:
+                stable = 0
+                last = status & CONNECTION
+            if change & CONNECTION:
+                yield from self._clear(port, _C_CONNECTION)
+            if waited >= _DEBOUNCE_TIMEOUT:
+                return 0
+            waited += _DEBOUNCE_STEP
+            yield Sleep(_DEBOUNCE_STEP)
+
+    def _reset(self, port: int) -> Steps[int]:
+        """hub_port_reset: the status afterwards. Raises UrbFailed where the port has no device."""
+        is_super = self.device.speed is Speed.SUPER
+        yield from self._set(port, _PORT_RESET)
+        delay = _ROOT_RESET if self.device.parent is None else _SHORT_RESET
+        waited = 0
+        while True:
+            yield Sleep(delay)
+            waited += delay
+            status, _ = yield from self._status(port)
+            if not status & RESET or waited >= _RESET_TIMEOUT:
+                break
+        yield from self._clear(port, _C_RESET)
+        if is_super:
+            for feature in (_C_BH_RESET, _C_LINK, _C_CONNECTION):
+                yield from self._clear(port, feature)
+            status, _ = yield from self._status(port)
+        if not status & CONNECTION or not status & ENABLE:
+            raise UrbFailed(ENOTCONN, f"usb {self.device.name}-port{port}: cannot reset")
+        yield Sleep(_RECOVERY)
+        return int(status)
+
+    def _connect(self, port: int) -> Steps[None]:
+        """hub_port_connect."""
+        for attempt in range(_INIT_TRIES):
+            try:
+                device = yield from self._init(port)
+            except UrbFailed as error:
+                self.host.report(
+                    f"usb {self.device.name}-port{port}: device not accepting, {error}"
+                )
+                if error.status == ENOTCONN:
+                    break
+                continue
+            try:
+                yield from enumerate_device(self.host, device)
+            except UrbFailed as error:
+                self.host.report(f"usb {device.name}: can't set up, {error}")
+                if device.is_there:
+                    self.host.release(device)
+                if attempt + 1 < _INIT_TRIES and error.status != -19:
+                    continue
+            return
+        self.host.report(f"usb {self.device.name}-port{port}: unable to enumerate USB device")
+
+    def _init(self, port: int) -> Steps[HostDevice]:
+        """hub_port_init: a device with an address and its descriptor."""
+        status = yield from self._reset(port)
+        speed = self._speed(status)
+        device = HostDevice(self.device.controller, speed, self.device, port)
+        devnum = _free_number(device)
+        self.host.report(
+            f"usb {device.name}: new {_WORDS[speed]} USB device number {devnum} using usbmon-hcd"
+        )
+        if speed is Speed.SUPER:
+            yield from self._address_super(device, devnum)
+        else:
+            head = yield from self._first_read(device)
+            device.endpoints[0].max_packet = head[7]
+            yield from self._reset(port)
+            yield from self._set_address(device, devnum)
+        self.device.children[port] = device
+        device.descriptor = yield from device.get_descriptor(1, 0, 18)
+        if int.from_bytes(device.descriptor[2:4], "little") >= 0x0201:
+            yield from _read_bos(device)
+        return device
+
+    def _speed(self, status: int) -> Speed:
+        if self.device.speed is Speed.SUPER:
+            return Speed.SUPER
+        if status & HIGH_SPEED:
+            return Speed.HIGH
+        return Speed.LOW if status & LOW_SPEED else Speed.FULL
+
+    def _first_read(self, device: HostDevice) -> Steps[bytes]:
+        """The first 64 bytes of the device descriptor at address 0, for bMaxPacketSize0."""
+        for attempt in range(_TRIES):
+            try:
+                head = yield from device.get_descriptor(1, 0, 64)
+            except UrbFailed:
+                if attempt + 1 == _TRIES:
+                    raise
+                continue
+            if len(head) >= 8 and head[1] == 1 and head[7] in (8, 16, 32, 64):
+                return bytes(head)
+        raise UrbFailed(EPROTO, f"{device.name}: bad device descriptor")
+
+    def _set_address(self, device: HostDevice, devnum: int) -> Steps[None]:
+        for attempt in range(_TRIES):
+            try:
+                yield from device.control_out(0x00, 5, devnum, 0)
+                break
+            except UrbFailed:
+                if attempt + 1 == _TRIES:
+                    raise
+                yield Sleep(200 * MS)
+        yield Sleep(_ADDRESS_SETTLE)
+        _number(device, devnum)
+
+    def _address_super(self, device: HostDevice, devnum: int) -> Steps[None]:
+        """An xHCI gives the address itself (Address Device command): no URB shows it."""
+        model = device.controller.model(device)
+        if model is None:
+            raise UrbFailed(EPROTO, f"{device.name}: cannot give it an address")
+        model.address = devnum
+        _number(device, devnum)
+        yield Sleep(_ADDRESS_SETTLE)
+        yield from device.get_descriptor(1, 0, 8)
+        yield from device.control_out(0x00, 49, 40, 0)  # SET_ISOCH_DELAY
+
+
+def _free_number(device: HostDevice) -> int:
+    """choose_devnum: the next after the last one given, so that numbers are not soon used again."""
+    controller = device.controller
+    for offset in range(127):
+        number = (controller.last_devnum + offset) % 127 + 1
+        if number not in controller.devices:
+            controller.last_devnum = number
+            return number
+    raise UrbFailed(ENOTCONN, f"{device.name}: the bus is full")
+
+
+def _number(device: HostDevice, devnum: int) -> None:
+    device.devnum = devnum
+    device.controller.devices[devnum] = device
+
+
+def _read_bos(device: HostDevice) -> Steps[None]:
+    """usb_get_bos_descriptor; a device without one may say so."""
+    try:
+        head = yield from device.get_descriptor(15, 0, 5)
+        yield from device.get_descriptor(15, 0, int.from_bytes(head[2:4], "little"))
+    except UrbFailed:
+        return
+
+
+def enumerate_device(host: Host, device: HostDevice) -> Steps[None]:
+    """Configurations, strings, SET_CONFIGURATION and drivers of a device with an address
+    (usb_enumerate_device, usb_set_configuration)."""
+    for number in range(device.descriptor[17]):
+        head = yield from device.get_descriptor(2, number, 9)
+        raw = yield from device.get_descriptor(2, number, int.from_bytes(head[2:4], "little"))
+        device.configurations.append(HostConfiguration(device, raw))
+    for at in (15, 14, 16):  # product, manufacturer, serial number
+        yield from read_string(device, device.descriptor[at])
+    _announce(host, device)
+    if device.configurations:
+        yield from set_configuration(host, device, device.configurations[0])
+
+
+def set_configuration(
+    host: Host, device: HostDevice, configuration: HostConfiguration
+) -> Steps[None]:
+    """usb_set_configuration."""
+    yield from device.control_out(0x00, 9, configuration.value, 0)
+    device.configuration = configuration.value
+    for setting in configuration.settings:
+        if setting.alternate == 0:
+            device.enable(setting)
+    yield from read_string(device, configuration.raw[6])
+    for setting in configuration.settings:
+        if setting.alternate == 0:
+            yield from read_string(device, setting.descriptor[8])
+    yield from host.bind(device)
+
+
+def read_string(device: HostDevice, number: int) -> Steps[str]:
+    """usb_cache_string: the string of this number, read once; the list of languages before the
+    first one. A device that has none leaves it empty."""
+    if number == 0 or number in device.strings:
+        return device.string(number)
+    try:
+        if not device.langid:
+            raw = yield from device.get_descriptor(3, 0, 255)
+            device.langid = int.from_bytes(raw[2:4], "little") or 0x0409
+        raw = yield from device.get_descriptor(3, number, 255, device.langid)
+    except UrbFailed:
+        return ""
+    device.strings[number] = raw[2 : raw[0]].decode("utf-16-le", "replace")
+    return device.strings[number]
+
+
+def _announce(host: Host, device: HostDevice) -> None:
+    vendor, product = device.id
+    host.report(
+        f"usb {device.name}: New USB device found, idVendor={vendor:04x}, idProduct={product:04x}"
+    )
+    for word, at in (("Product", 15), ("Manufacturer", 14), ("SerialNumber", 16)):
+        if device.string(device.descriptor[at]):
+            host.report(f"usb {device.name}: {word}: {device.string(device.descriptor[at])}")
+
+
+def register_root(host: Host, device: HostDevice) -> Steps[None]:
+    """A root hub is there from the start (register_root_hub)."""
+    device.descriptor = yield from device.get_descriptor(1, 0, 18)
+    if int.from_bytes(device.descriptor[2:4], "little") >= 0x0201:
+        yield from _read_bos(device)
+    yield from enumerate_device(host, device)
+
+
+DRIVER = HubDriver

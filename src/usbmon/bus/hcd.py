@@ -1,0 +1,249 @@
+"""`HostController`: takes URBs, carries them out on its bus, and gives them back.
+
+Here: submit, unlink and give-back as the kernel has them (drivers/usb/core/urb.c and hcd.c), the
+way from an address to the device model behind enabled ports, and the `Tap` through which others
+look on. Not here: what the queue of an endpoint does (`queues`), hubs (`hub`), and who submits
+(`driver`). Knows three callbacks of a tap, and no format of any trace.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from usbmon.bus.hub import Hub
+from usbmon.bus.queues import AsyncQueue, InterruptQueue, IsoQueue, Queue, RootQueue, Wire
+from usbmon.bus.timing import Speed, interval_of
+from usbmon.bus.urb import (
+    BULK,
+    CONTROL,
+    EINPROGRESS,
+    EXDEV,
+    INTERRUPT,
+    ISOCHRONOUS,
+    URB_DIR_IN,
+    URB_SHORT_NOT_OK,
+    Urb,
+)
+
+if TYPE_CHECKING:
+    from usbmon.bus.device import Device
+    from usbmon.bus.host import HostDevice, HostEndpoint
+    from usbmon.bus.hub import Port, RootHub
+    from usbmon.bus.loop import Loop
+
+ENOENT: Final = -2
+ENOEXEC: Final = -8
+EBUSY: Final = -16
+ENODEV: Final = -19
+EINVAL: Final = -22
+ENOSPC: Final = -28
+EIDRM: Final = -43
+EMSGSIZE: Final = -90
+ECONNRESET: Final = -104
+ESHUTDOWN: Final = -108
+EHOSTUNREACH: Final = -113
+EREMOTEIO: Final = -121
+
+# URBs carry a tag that looks like the kernel's: an address in its direct map, 192 bytes apart.
+_FIRST_ID: Final = 0xFFFF_8880_0400_0000
+_ID_STEP: Final = 192
+
+# Periodic transfers may take 80 % of a microframe, 90 % of a frame (USB 2.0 §5.6.4, §5.7.4).
+_PERIODIC_PART: Final = {Speed.LOW: 90, Speed.FULL: 90, Speed.HIGH: 80, Speed.SUPER: 90}
+
+_QUEUES: Final[dict[int, type[Queue]]] = {
+    CONTROL: AsyncQueue,
+    BULK: AsyncQueue,
+    INTERRUPT: InterruptQueue,
+    ISOCHRONOUS: IsoQueue,
+}
+
+
+class Tap(Protocol):
+    """Who looks on (``struct usb_mon_operations``, include/linux/usb/hcd.h)."""
+
+    def submit(self, urb: Urb) -> None:
+        """A driver submitted it."""
+
+    def submit_error(self, urb: Urb, error: int) -> None:
+        """After `submit`: the controller refused it, with this negative errno."""
+
+    def complete(self, urb: Urb, status: int) -> None:
+        """It goes back to its driver with this status."""
+
+
+class HostController:
+    """One bus: a controller with its root hub.
+
+    `tap`, where there is one, sees each URB; None costs one comparison. `devices` are those with an
+    address, by that.
+    """
+
+    def __init__(self, loop: Loop, busnum: int, root: RootHub) -> None:
+        self.loop = loop
+        self.busnum = busnum
+        self.root = root
+        self.speed = root.speed
+        self.tap: Tap | None = None
+        self.devices: dict[int, HostDevice] = {}
+        self.last_devnum = 1
+        self.dead = False
+        self.urbs = 0
+        self._next_id = _FIRST_ID + (busnum << 32)
+        self._wires: dict[object, Wire] = {}
+        root.power_on(loop, root.speed)
+
+    # Drivers.
+
+    def submit(self, urb: Urb) -> int:
+        """Take the URB; 0, or a negative errno. What the kernel's core refuses (usb_submit_urb) no
+        tap sees; what the controller refuses (usb_hcd_submit_urb), it sees twice."""
+        endpoint = urb.device.endpoints.get(urb.endpoint if urb.type is not CONTROL else 0)
+        error = self._check(urb, endpoint)
+        if error or endpoint is None:
+            return error
+        if not urb.id:
+            urb.id = self._next_id
+            self._next_id += _ID_STEP
+        tap = self.tap
+        if tap is not None:
+            tap.submit(urb)
+        error = self._enqueue(urb, endpoint)
+        if error and tap is not None:
+            tap.submit_error(urb, error)
+        return error
+
+    def _check(self, urb: Urb, endpoint: HostEndpoint | None) -> int:
+        """usb_submit_urb."""
+        if urb.status == EINPROGRESS:
+            return EBUSY
+        if not urb.device.is_there:
+            return ENODEV
+        if endpoint is None:
+            return ENOENT
+        is_in = urb.is_in
+        if urb.type is CONTROL:
+            if urb.setup is None or len(urb.setup) != 8:
+                return ENOEXEC
+        elif urb.device.configuration == 0:
+            return ENODEV
+        if urb.type != endpoint.type:
+            return EINVAL
+        if urb.type is ISOCHRONOUS:
+            if not urb.packets:
+                return EINVAL
+            limit = endpoint.max_packet * endpoint.mult
+            for packet in urb.packets:
+                if packet.length > limit or packet.offset + packet.length > len(urb.buffer):
+                    return EMSGSIZE
+                packet.status, packet.actual_length = EXDEV, 0
+        if urb.type in (INTERRUPT, ISOCHRONOUS):
+            urb.interval = urb.interval or interval_of(
+                urb.device.speed, urb.type, endpoint.b_interval
+            )
+            if urb.interval <= 0:
+                return EINVAL
+        urb.status = EINPROGRESS
+        urb.actual_length = 0
+        urb.unlinked = 0
+        urb.transfer_flags &= ~URB_DIR_IN
+        if is_in:
+            urb.transfer_flags |= URB_DIR_IN
+        return 0
+
+    def _enqueue(self, urb: Urb, endpoint: HostEndpoint) -> int:
+        """usb_hcd_link_urb_to_ep, and the controller's own reasons."""
+        error = 0
+        if self.dead:
+            error = ESHUTDOWN
+        elif not endpoint.enabled:
+            error = ENOENT
+        elif urb.device.suspended:
+            error = EHOSTUNREACH
+        if error:
+            urb.status = error
+            return error
+        if endpoint.queue is None:
+            kind = RootQueue if urb.device.parent is None else _QUEUES[endpoint.type]
+            endpoint.queue = kind(self, urb.device, endpoint)
+        self.urbs += 1
+        endpoint.queue.add(urb)
+        return 0
+
+    def unlink(self, urb: Urb, status: int = ECONNRESET) -> int:
+        """Take it back (usb_unlink_urb, with -ECONNRESET, or usb_kill_urb, with -ENOENT): it
+        completes with this status soon, or as it was just about to. -EIDRM if it is not here."""
+        endpoint = urb.device.endpoints.get(urb.endpoint if urb.type is not CONTROL else 0)
+        queue = endpoint.queue if endpoint is not None else None
+        if queue is None or urb.status != EINPROGRESS:
+            return EIDRM
+        if urb.unlinked:
+            return EBUSY
+        urb.unlinked = status
+        queue.unlink(urb)
+        return 0
+
+    def flush(self, endpoint: HostEndpoint) -> None:
+        """Give all its URBs back with -ESHUTDOWN, the last one first (usb_hcd_flush_endpoint)."""
+        if endpoint.queue is None:
+            return
+        for urb in reversed(endpoint.queue.urbs.copy()):
+            if not urb.unlinked:
+                urb.unlinked = ESHUTDOWN
+            endpoint.queue.remove(urb)
+        endpoint.queue = None
+
+    def give_back(self, urb: Urb, status: int) -> None:
+        """Back to its driver (__usb_hcd_giveback_urb)."""
+        if urb.unlinked:
+            status = urb.unlinked
+        elif (
+            not status
+            and urb.transfer_flags & URB_SHORT_NOT_OK
+            and urb.actual_length < len(urb.buffer)
+        ):
+            status = EREMOTEIO
+        self.urbs -= 1
+        if self.tap is not None:
+            self.tap.complete(urb, status)
+        urb.status = status
+        if urb.complete is not None:
+            urb.complete(urb)
+
+    # The bus.
+
+    def model(self, device: HostDevice) -> Device | None:
+        """The device model that answers to this device's address now; None if none does."""
+        if device.parent is None:
+            return self.root
+        port = self.port(device)
+        if port is None or port.device is None or not port.is_open:
+            return None
+        return port.device if port.device.address == device.devnum else None
+
+    def port(self, device: HostDevice) -> Port | None:
+        """The port that this device was found at; None if its hub is gone."""
+        hub = self.model(device.parent) if device.parent is not None else None
+        return hub.ports[device.port - 1] if isinstance(hub, Hub) else None
+
+    def pull(self, model: Device) -> None:
+        """Unplug this device model, wherever it is."""
+        hubs: list[Hub] = [self.root]
+        for hub in hubs:
+            for port in hub.ports:
+                if port.device is model:
+                    port.disconnect()
+                    return
+                if isinstance(port.device, Hub):
+                    hubs.append(port.device)
+
+    def wire(self, device: HostDevice) -> Wire:
+        """What carries its transactions: the bus or, below a high-speed hub, the line behind that
+        hub's transaction translator (USB 2.0 §11.14)."""
+        key: object = device.speed
+        if device.speed in (Speed.LOW, Speed.FULL):
+            hub = device.parent
+            while hub is not None and hub.speed in (Speed.LOW, Speed.FULL):
+                hub = hub.parent
+            key = hub
+        return self._wires.setdefault(key, Wire(self.loop))

@@ -1,0 +1,377 @@
+"""The host's side of the bus: devices as it knows them, and the drivers that serve them.
+
+Here: `HostDevice` (the kernel's ``struct usb_device``) with its interfaces and endpoints, as read
+from descriptors; `Host`, which runs tasks, binds drivers and lets go of devices (the core of
+drivers/usb/core). Not here: enumeration, which the hub driver does (`drivers.hub`), and the steps a
+driver may take (`driver`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from usbmon.bus.driver import Driver, Steps, Task, control_in, control_out
+from usbmon.bus.hcd import HostController
+from usbmon.bus.hub import Hub, RootHub
+from usbmon.bus.loop import Loop
+from usbmon.bus.timing import Speed
+from usbmon.bus.urb import TransferType, Urb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from usbmon.bus.device import Device
+    from usbmon.bus.queues import Queue
+
+
+class HostEndpoint:
+    """An endpoint with its queue (``struct usb_host_endpoint``)."""
+
+    __slots__ = (
+        "address",
+        "b_interval",
+        "descriptor",
+        "enabled",
+        "max_packet",
+        "mult",
+        "queue",
+        "type",
+    )
+
+    def __init__(self, descriptor: bytes) -> None:
+        """`descriptor`: ENDPOINT (USB 2.0 §9.6.6), and what follows up to the next one."""
+        self.descriptor = descriptor
+        self.address = descriptor[2]
+        self.type = TransferType(descriptor[3] & 3)
+        size = int.from_bytes(descriptor[4:6], "little")
+        self.max_packet = max(1, size & 0x7FF)
+        self.mult = (size >> 11 & 3) + 1
+        self.b_interval = descriptor[6]
+        self.enabled = True
+        self.queue: Queue | None = None
+
+    @property
+    def is_in(self) -> bool:
+        return self.address & 0x80 != 0
+
+
+class HostInterface:
+    """One alternate setting (``struct usb_host_interface``). `extra` are the class-specific
+    descriptors between the interface and its first endpoint."""
+
+    def __init__(self, device: HostDevice, descriptor: bytes) -> None:
+        self.device = device
+        self.descriptor = descriptor
+        self.number, self.alternate = descriptor[2], descriptor[3]
+        self.cls, self.subclass, self.protocol = descriptor[5:8]
+        self.extra = b""
+        self.endpoints: list[HostEndpoint] = []
+
+    @property
+    def driver(self) -> Driver | None:
+        return self.device.drivers.get(self.number)
+
+    def endpoint(self, type: TransferType, *, is_in: bool) -> HostEndpoint:
+        """The first endpoint of the kind. Raises LookupError if there is none."""
+        for endpoint in self.endpoints:
+            if endpoint.type is type and endpoint.is_in is is_in:
+                return endpoint
+        raise LookupError(f"interface {self.number} has no {type.name} endpoint of that direction")
+
+
+class HostConfiguration:
+    """A configuration as the host read it."""
+
+    def __init__(self, device: HostDevice, raw: bytes) -> None:
+        self.raw = raw
+        self.value = raw[5]
+        self.settings: list[HostInterface] = []
+        self.associations: list[bytes] = []
+        for descriptor in walk(raw[raw[0] :]):
+            self._take(device, descriptor)
+
+    def _take(self, device: HostDevice, descriptor: bytes) -> None:
+        kind = descriptor[1]
+        if kind == 4 and len(descriptor) >= 9:
+            self.settings.append(HostInterface(device, descriptor))
+        elif kind == 11 and len(descriptor) >= 8:
+            self.associations.append(descriptor)
+        elif not self.settings:
+            return
+        elif kind == 5 and len(descriptor) >= 7:
+            self.settings[-1].endpoints.append(HostEndpoint(descriptor))
+        elif self.settings[-1].endpoints:
+            self.settings[-1].endpoints[-1].descriptor += descriptor
+        else:
+            self.settings[-1].extra += descriptor
+
+    def setting(self, number: int, alternate: int = 0) -> HostInterface:
+        """Raises LookupError if there is none."""
+        for setting in self.settings:
+            if (setting.number, setting.alternate) == (number, alternate):
+                return setting
+        raise LookupError(f"there is no interface {number} with alternate setting {alternate}")
+
+
+def walk(raw: bytes) -> Iterator[bytes]:
+    """Descriptors one behind the other, as far as they make sense."""
+    at = 0
+    while at + 2 <= len(raw) and raw[at] >= 2:
+        yield raw[at : at + raw[at]]
+        at += raw[at]
+
+
+class HostDevice:
+    """A device as the host sees it (``struct usb_device``). `parent` is None for a root hub;
+    `port` counts from 1. `strings` are those that were read, by their number."""
+
+    def __init__(
+        self,
+        controller: HostController,
+        speed: Speed,
+        parent: HostDevice | None = None,
+        port: int = 0,
+    ) -> None:
+        self.controller = controller
+        self.speed = speed
+        self.parent = parent
+        self.port = port
+        self.devnum = 0
+        self.is_there = True
+        self.suspended = False
+        self.descriptor = b""
+        self.configurations: list[HostConfiguration] = []
+        self.configuration = 0
+        self.strings: dict[int, str] = {}
+        self.langid = 0
+        self.drivers: dict[int, Driver] = {}
+        self.active: dict[int, HostInterface] = {}
+        self.children: dict[int, HostDevice] = {}
+        size = {Speed.LOW: 8, Speed.FULL: 64, Speed.HIGH: 64, Speed.SUPER: 512}[speed]
+        self.endpoints = {0: HostEndpoint(bytes((7, 5, 0, 0)) + size.to_bytes(2, "little") + b"\0")}
+
+    @property
+    def level(self) -> int:
+        return 0 if self.parent is None else self.parent.level + 1
+
+    @property
+    def name(self) -> str:
+        """As Linux calls it: usb1, 1-4, 1-4.2."""
+        if self.parent is None:
+            return f"usb{self.controller.busnum}"
+        if self.parent.parent is None:
+            return f"{self.controller.busnum}-{self.port}"
+        return f"{self.parent.name}.{self.port}"
+
+    @property
+    def id(self) -> tuple[int, int]:
+        """idVendor and idProduct."""
+        raw = self.descriptor
+        return int.from_bytes(raw[8:10], "little"), int.from_bytes(raw[10:12], "little")
+
+    def string(self, number: int) -> str:
+        """A string that was read; "" for none."""
+        return self.strings.get(number, "")
+
+    @property
+    def active_configuration(self) -> HostConfiguration | None:
+        for configuration in self.configurations:
+            if configuration.value == self.configuration:
+                return configuration
+        return None
+
+    def urb(self, endpoint: HostEndpoint, buffer: bytes | int, **more: Any) -> Urb:
+        """A request to an endpoint of this device (see `Urb`)."""
+        return Urb(self, endpoint.address, endpoint.type, buffer, **more)
+
+    # Steps of drivers; see `driver`.
+
+    def control_in(
+        self, request_type: int, request: int, value: int, index: int, length: int, **more: Any
+    ) -> Steps[bytes]:
+        """A control transfer that reads; the data. Raises `UrbFailed`."""
+        return control_in(self, request_type, request, value, index, length, **more)
+
+    def control_out(
+        self,
+        request_type: int,
+        request: int,
+        value: int,
+        index: int,
+        data: bytes = b"",
+        **more: Any,
+    ) -> Steps[None]:
+        """A control transfer that writes, or only asks. Raises `UrbFailed`."""
+        return control_out(self, request_type, request, value, index, data, **more)
+
+    def get_descriptor(self, kind: int, index: int, length: int, langid: int = 0) -> Steps[bytes]:
+        """GET_DESCRIPTOR (USB 2.0 §9.4.3)."""
+        return self.control_in(0x80, 6, kind << 8 | index, langid, length)
+
+    def clear_halt(self, endpoint: HostEndpoint) -> Steps[None]:
+        """usb_clear_halt."""
+        return self.control_out(0x02, 1, 0, endpoint.address)
+
+    def set_interface(self, number: int, alternate: int) -> Steps[HostInterface]:
+        """usb_set_interface: the endpoints of the old setting go, those of the new one come."""
+        configuration = self.active_configuration
+        assert configuration is not None
+        setting = configuration.setting(number, alternate)
+        yield from self.control_out(0x01, 11, alternate, number)
+        self.disable(number)
+        self.enable(setting)
+        return setting
+
+    def enable(self, setting: HostInterface) -> None:
+        """Let drivers submit to its endpoints."""
+        self.active[setting.number] = setting
+        for endpoint in setting.endpoints:
+            endpoint.enabled = True
+            self.endpoints[endpoint.address] = endpoint
+
+    def disable(self, number: int) -> None:
+        """Take the endpoints of an interface away; their URBs come back with -ESHUTDOWN."""
+        setting = self.active.get(number)
+        for endpoint in setting.endpoints if setting is not None else ():
+            endpoint.enabled = False
+            self.controller.flush(endpoint)
+
+    def __repr__(self) -> str:
+        vendor, product = self.id if self.descriptor else (0, 0)
+        return f"<HostDevice {self.name} number {self.devnum} {vendor:04x}:{product:04x}>"
+
+
+class Host:
+    """A machine with USB: controllers, devices, drivers, and the tasks in which those run.
+
+    `report` is called with each line that Linux would write to its log.
+    """
+
+    def __init__(
+        self,
+        loop: Loop | None = None,
+        *,
+        drivers: tuple[type[Driver], ...] | None = None,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        """`drivers`: those to bind; all of ours by default."""
+        from usbmon.bus.drivers import all_drivers
+
+        self.loop = loop or Loop()
+        self.controllers: list[HostController] = []
+        self.root_hubs: list[HostDevice] = []
+        self.driver_types = all_drivers() if drivers is None else drivers
+        self.report = report or (lambda _line: None)
+        self.tasks: set[Task] = set()
+
+    def add_controller(self, speed: Speed = Speed.HIGH, ports: int = 4) -> HostController:
+        """A controller with a root hub of its own, and the driver of that hub at work."""
+        busnum = len(self.controllers) + 1
+        root = RootHub(ports, speed=speed, serial=f"usbmon.{busnum - 1}")
+        controller = HostController(self.loop, busnum, root)
+        self.controllers.append(controller)
+        device = HostDevice(controller, speed)
+        device.devnum = root.address = 1
+        controller.devices[1] = device
+        self.root_hubs.append(device)
+        from usbmon.bus.drivers.hub import register_root
+
+        self.spawn(register_root(self, device))
+        return controller
+
+    def controller_for(self, device: Device) -> HostController:
+        """Where a device of its speed belongs. Raises ValueError if there is no controller."""
+        usable = [
+            c
+            for c in self.controllers
+            if (c.speed is Speed.SUPER) is (device.wanted_speed is Speed.SUPER)
+        ]
+        if not usable:
+            raise ValueError(f"there is no bus for a device of {device.wanted_speed.value} Mbit/s")
+        return usable[0]
+
+    def plug(self, device: Device, hub: Hub | None = None, port: int | None = None) -> None:
+        """Plug a device in: into a hub, or into a root hub that fits; at the first free port if
+        none is said (ports count from 1). Raises ValueError where there is no room."""
+        ports = (hub or self.controller_for(device).root).ports
+        if port is None:
+            free = [n for n, p in enumerate(ports, 1) if p.device is None]
+            if not free:
+                raise ValueError("all ports are taken")
+            port = free[0]
+        if not 1 <= port <= len(ports):
+            raise ValueError(f"the hub has ports 1 to {len(ports)}, no port {port}")
+        ports[port - 1].connect(device)
+
+    def unplug(self, device: Device) -> None:
+        """Pull it out; nothing if it is not plugged in."""
+        for controller in self.controllers:
+            controller.pull(device)
+
+    def devices(self) -> Iterator[HostDevice]:
+        """All devices with an address, by bus and number."""
+        for controller in self.controllers:
+            yield from (controller.devices[number] for number in sorted(controller.devices))
+
+    def find(self, device: Device) -> HostDevice | None:
+        """What the host made of a device model; None while it does not know it."""
+        for known in self.devices():
+            if known.controller.model(known) is device:
+                return known
+        return None
+
+    # Tasks.
+
+    def spawn(self, steps: Steps[Any], owner: object = None) -> Task:
+        """Run a generator of steps (see `driver`); it starts at once."""
+        task = Task(self, steps, owner)
+        self.tasks.add(task)
+        task.start()
+        return task
+
+    def run_task(self, steps: Steps[Any], *, timeout: int | None = None) -> Any:
+        """Run a generator to its end, and return what it returns. Raises what it raises, and
+        TimeoutError where nothing is left to wait for or `timeout` nanoseconds are over."""
+        task = self.spawn(steps)
+        until = None if timeout is None else self.loop.now + timeout
+        self.loop.run(until, stop=lambda: task.done)
+        if not task.done:
+            task.cancel()
+            raise TimeoutError("the task did not come to its end")
+        if task.error is not None:
+            raise task.error
+        return task.result
+
+    # Binding (drivers/usb/core/driver.c).
+
+    def bind(self, device: HostDevice) -> Steps[None]:
+        """Find a driver for each interface of the active configuration, and let it probe."""
+        for number in sorted(device.active):
+            if number in device.drivers or not device.is_there:
+                continue
+            interface = device.active[number]
+            for kind in self.driver_types:
+                if kind.matches(interface):
+                    driver = kind(self, interface)
+                    device.drivers[number] = driver
+                    yield from driver.probe()
+                    break
+
+    def release(self, device: HostDevice) -> None:
+        """The device has gone (usb_disconnect): its children first, then its drivers."""
+        device.is_there = False
+        for child in list(device.children.values()):
+            self.release(child)
+        if device.devnum:
+            self.report(f"usb {device.name}: USB disconnect, device number {device.devnum}")
+        for number in list(device.active):
+            device.disable(number)
+        for driver in dict.fromkeys(device.drivers.values()):
+            driver.disconnect()
+            for task in [task for task in self.tasks if task.owner is driver]:
+                task.cancel()
+        device.drivers.clear()
+        device.controller.flush(device.endpoints[0])
+        device.controller.devices.pop(device.devnum, None)
+        if device.parent is not None:
+            device.parent.children.pop(device.port, None)

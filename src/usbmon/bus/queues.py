@@ -1,0 +1,434 @@
+"""The queue of an endpoint: how its URBs are carried out, by type of transfer.
+
+Here: control and bulk, which share the wire in turns; interrupt, polled at its interval;
+isochronous, a packet an interval; the root hub, which has no wire. Not here: what a transaction
+costs (`timing`), who may submit (`hcd`).
+
+Theory: nothing ticks. A control or bulk endpoint with work stands in line for its `Wire`; its turn
+is a slice, a (micro)frame's worth at most. An endpoint that answers NAK leaves the line until its
+device says `ready`; what the standard would poll in between is left out, being seen by nobody. An
+isochronous URB is settled when its last packet's frame is over, each packet under the number of
+its own frame.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from usbmon.bus import faults
+from usbmon.bus.device import NAK, Nak, Stall
+from usbmon.bus.loop import US
+from usbmon.bus.timing import interval_of, slice_size, wire_time
+from usbmon.bus.urb import CONTROL, EXDEV, INTERRUPT, ISOCHRONOUS, URB_ZERO_PACKET, IsoPacket, Urb
+
+if TYPE_CHECKING:
+    from usbmon.bus.device import Device
+    from usbmon.bus.hcd import HostController
+    from usbmon.bus.host import HostDevice, HostEndpoint
+    from usbmon.bus.loop import Loop, Timer
+
+EPIPE: Final = -32
+EPROTO: Final = -71
+EOVERFLOW: Final = -75
+
+# A controller tries three times before it gives up (USB 2.0 §4.5.2).
+_TRIES: Final = 3
+# A device that is not there is waited for so long a try (USB 2.0 §7.1.19: 18 bit times, and the
+# rest of the transaction).
+_SILENCE: Final = 10 * US
+# The root hub answers as fast as a register is read.
+_ROOT_DELAY: Final = 2 * US
+# First frame of an isochronous stream, counted from now.
+_ISO_LEAD: Final = 2
+
+
+class Wire:
+    """One line of endpoints whose slices go over the same wire, in turns.
+
+    `debt` is what periodic transfers, which go first, have taken since the last slice.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._line: deque[AsyncQueue] = deque()
+        self._is_busy = False
+        self.debt = 0
+
+    def enlist(self, queue: AsyncQueue) -> None:
+        if not queue.is_listed:
+            queue.is_listed = True
+            self._line.append(queue)
+            if not self._is_busy:
+                self._next()
+
+    def _next(self) -> None:
+        self._is_busy = True
+        while self._line:
+            queue = self._line.popleft()
+            queue.is_listed = False
+            cost = queue.serve()
+            if cost is not None:
+                self._loop.call_later(cost + self.debt, self._done, queue)
+                self.debt = 0
+                return
+        self._is_busy = False
+
+    def _done(self, queue: AsyncQueue) -> None:
+        queue.settle()
+        self._next()
+
+
+class Queue(ABC):
+    """URBs of one endpoint, in their order; the first one is being worked on."""
+
+    def __init__(
+        self, controller: HostController, device: HostDevice, endpoint: HostEndpoint
+    ) -> None:
+        self.controller = controller
+        self.loop = controller.loop
+        self.device = device
+        self.endpoint = endpoint
+        self.urbs: deque[Urb] = deque()
+
+    def add(self, urb: Urb) -> None:
+        self.urbs.append(urb)
+        if len(self.urbs) == 1:
+            self.start()
+
+    @abstractmethod
+    def start(self) -> None:
+        """There is a new first URB, or the device is ready to go on with it."""
+
+    def finish(self, status: int) -> None:
+        """The first URB is done."""
+        urb = self.urbs.popleft()
+        more = bool(self.urbs)
+        self.controller.give_back(urb, status)
+        if more and self.urbs:
+            self.start()
+
+    def unlink(self, urb: Urb) -> None:
+        """Let it go at the end of this (micro)frame, when the controller has let go of it."""
+        frame = self.device.speed.frame
+        self.loop.call_at((self.loop.now // frame + 1) * frame, self._unlinked, urb)
+
+    def _unlinked(self, urb: Urb) -> None:
+        if urb in self.urbs:
+            self.remove(urb)
+
+    def remove(self, urb: Urb) -> None:
+        """Give it back now, with the status it was unlinked with."""
+        was_first = self.urbs[0] is urb
+        self.urbs.remove(urb)
+        self.controller.give_back(urb, 0)
+        if was_first and self.urbs:
+            self.start()
+
+
+class _Transacting(Queue):
+    """What control, bulk and interrupt have in common: a transaction with the device model."""
+
+    def __init__(
+        self, controller: HostController, device: HostDevice, endpoint: HostEndpoint
+    ) -> None:
+        super().__init__(controller, device, endpoint)
+        self._begun: Urb | None = None
+        self._result: tuple[Urb, int, int | None] | None = None
+        self._short = False
+
+    def transact(self, size: int) -> int | None:
+        """Do at most `size` bytes of the first URB: nanoseconds that it takes, and the result for
+        `settle`. None for a NAK: `start` is called when there is more to say."""
+        urb = self.urbs[0]
+        model = self.controller.model(self.device)
+        if model is None:
+            return self._failed(urb, EPROTO, _TRIES * _SILENCE)
+        if self._begun is not urb:
+            self._begun = urb
+            self._short = False
+            cost = self._fault(urb, model)
+            if cost != 0:
+                return cost
+        try:
+            answer = self._ask(urb, model, size)
+        except Stall:
+            if urb.type is not CONTROL:
+                model.halted.add(urb.endpoint)
+            return self._failed(urb, EPIPE, self._cost(0))
+        if answer is None:
+            return self._failed(urb, EPROTO, _TRIES * _SILENCE)
+        if isinstance(answer, Nak):
+            model.wait(0 if urb.type is CONTROL else urb.endpoint, self.start)
+            return None
+        return self._moved(urb, answer, size)
+
+    def _fault(self, urb: Urb, model: Device) -> int | None:
+        """0 if nothing goes wrong here; else as `transact`."""
+        if not model.faults:
+            return 0
+        address = 0 if urb.type is CONTROL else urb.endpoint
+        fault = faults.pick(model.faults, address, self.loop.random, packet=False)
+        if fault is None:
+            return 0
+        if fault.kind in faults.STATUS:
+            if fault.kind == "stall" and address:
+                model.halted.add(address)
+            return self._failed(urb, faults.STATUS[fault.kind], self._cost(0))
+        if fault.kind == "short":
+            self._short = True
+            return 0
+        if fault.kind == "nak":
+            self.loop.call_later(fault.duration, self.start)
+        elif fault.kind == "disconnect":
+            self.controller.pull(model)
+            return self._failed(urb, EPROTO, _TRIES * _SILENCE)
+        return None
+
+    def _ask(self, urb: Urb, model: Device, size: int) -> bytes | int | Nak | None:
+        """Bytes from the device, or how many went to it; None if it does not answer at all."""
+        if urb.type is CONTROL:
+            assert urb.setup is not None
+            data = b"" if urb.is_in else bytes(urb.buffer)
+            back = model.request(urb.setup, data)
+            if isinstance(back, Nak) or urb.is_in:
+                return back
+            return len(urb.buffer)
+        if urb.endpoint in model.halted:
+            raise Stall
+        handler = model.handler(urb.endpoint)
+        if handler is None:
+            return None
+        at = urb.actual_length
+        if urb.is_in:
+            answer: bytes | Nak = handler(size)
+            return answer
+        return NAK if handler(bytes(urb.buffer[at : at + size])) is NAK else size
+
+    def _moved(self, urb: Urb, answer: bytes | int, size: int) -> int:
+        status: int | None = None
+        at = urb.actual_length
+        if isinstance(answer, int):
+            moved = answer
+            wants_empty = (
+                urb.transfer_flags & URB_ZERO_PACKET
+                and moved
+                and len(urb.buffer) % self.endpoint.max_packet == 0
+            )
+            if at + moved == len(urb.buffer) and not wants_empty:
+                status = 0
+        else:
+            moved, status = self._received(urb, answer, size)
+        self._result = (urb, moved, status)
+        return self._cost(moved)
+
+    def _received(self, urb: Urb, answer: bytes, size: int) -> tuple[int, int | None]:
+        if self._short:
+            answer = answer[: len(answer) // 2]
+        at = urb.actual_length
+        moved = min(len(answer), size)
+        urb.buffer[at : at + moved] = answer[:moved]
+        if len(answer) > size:
+            return moved, EOVERFLOW
+        ended = self._short or moved == 0 or moved % self.endpoint.max_packet != 0
+        if ended or urb.type is CONTROL or at + moved == len(urb.buffer):
+            return moved, 0
+        return moved, None
+
+    def _failed(self, urb: Urb, status: int, cost: int) -> int:
+        self._result = (urb, 0, status)
+        return cost
+
+    def _cost(self, size: int) -> int:
+        packets = max(1, -(-size // self.endpoint.max_packet))
+        return wire_time(self.device.speed, self.endpoint.type, size, packets)
+
+    def settle(self) -> None:
+        """The transaction is over: the URB is done, or goes on."""
+        result, self._result = self._result, None
+        if result is None or not self.urbs or self.urbs[0] is not result[0]:
+            return  # unlinked meanwhile
+        urb, moved, status = result
+        if moved and self.controller.model(self.device) is None:
+            moved, status = 0, EPROTO  # unplugged meanwhile
+        urb.actual_length += moved
+        if status is None:
+            self.start()
+        else:
+            self._begun = None
+            self.finish(status)
+
+
+class AsyncQueue(_Transacting):
+    """Control and bulk."""
+
+    def __init__(
+        self, controller: HostController, device: HostDevice, endpoint: HostEndpoint
+    ) -> None:
+        super().__init__(controller, device, endpoint)
+        self.is_listed = False
+        self._wire = controller.wire(device)
+        self._slice = slice_size(device.speed, endpoint.max_packet)
+
+    def start(self) -> None:
+        if self._result is None:
+            self._wire.enlist(self)
+
+    def serve(self) -> int | None:
+        """The wire's turn: as `transact`."""
+        if not self.urbs:
+            return None
+        urb = self.urbs[0]
+        left = len(urb.buffer) - urb.actual_length
+        return self.transact(min(left, self._slice))
+
+    def settle(self) -> None:
+        super().settle()
+        if self.urbs and self._result is None:
+            self._wire.enlist(self)
+
+
+class InterruptQueue(_Transacting):
+    """One transaction of at most a packet at each slot of the interval."""
+
+    def __init__(
+        self, controller: HostController, device: HostDevice, endpoint: HostEndpoint
+    ) -> None:
+        super().__init__(controller, device, endpoint)
+        frame = device.speed.frame
+        self._period = frame * interval_of(device.speed, INTERRUPT, endpoint.b_interval)
+        self._phase = controller.loop.now // frame * frame % self._period
+        self._last = -1
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_at(self._slot(), self._poll)
+
+    def _slot(self) -> int:
+        """The first slot from now on that was not used yet."""
+        count = -(-(self.loop.now - self._phase) // self._period)
+        slot = count * self._period + self._phase
+        return slot if slot > self._last else slot + self._period
+
+    def _poll(self) -> None:
+        self._timer = None
+        if not self.urbs:
+            return
+        self._last = self.loop.now
+        urb = self.urbs[0]
+        size = self.endpoint.max_packet * self.endpoint.mult
+        cost = self.transact(min(size, len(urb.buffer) - urb.actual_length))
+        if cost is not None:
+            self.controller.wire(self.device).debt += cost
+            self._timer = self.loop.call_later(cost, self._over)
+
+    def _over(self) -> None:
+        self._timer = None
+        self.settle()
+        if self.urbs:
+            self.start()
+
+
+class IsoQueue(Queue):
+    """A packet an interval, each in its frame."""
+
+    def __init__(
+        self, controller: HostController, device: HostDevice, endpoint: HostEndpoint
+    ) -> None:
+        super().__init__(controller, device, endpoint)
+        self._next = 0
+        self._timer: Timer | None = None
+
+    def add(self, urb: Urb) -> None:
+        frame = self.loop.now // self.device.speed.frame + _ISO_LEAD
+        interval = urb.interval
+        if not self.urbs or self._next < frame:
+            self._next = -(-frame // interval) * interval
+        urb.start_frame = self._next
+        self._next += interval * len(urb.packets)
+        super().add(urb)
+
+    def start(self) -> None:
+        urb = self.urbs[0]
+        end = urb.start_frame + urb.interval * len(urb.packets)
+        self.loop.cancel(self._timer)
+        self._timer = self.loop.call_at(end * self.device.speed.frame, self._over)
+
+    def _over(self) -> None:
+        self._settle(self.urbs[0], len(self.urbs[0].packets))
+        self.finish(0)
+
+    def remove(self, urb: Urb) -> None:
+        """The packets whose frames are over have been carried out."""
+        passed = self.loop.now // self.device.speed.frame - urb.start_frame
+        if self.urbs[0] is urb:
+            self.loop.cancel(self._timer)
+            self._settle(urb, max(0, min(passed // urb.interval, len(urb.packets))))
+        super().remove(urb)
+
+    def _settle(self, urb: Urb, count: int) -> None:
+        model = self.controller.model(self.device)
+        handler = model.handler(urb.endpoint) if model is not None else None
+        moved = 0
+        for number, packet in enumerate(urb.packets[:count]):
+            frame = urb.start_frame + number * urb.interval
+            self._packet(urb, packet, frame, model, handler)
+            moved += packet.actual_length
+        urb.actual_length = moved
+        urb.error_count = sum(packet.status not in (0, EXDEV) for packet in urb.packets)
+        cost = wire_time(self.device.speed, ISOCHRONOUS, moved, max(count, 1))
+        self.controller.wire(self.device).debt += cost
+
+    def _packet(
+        self, urb: Urb, packet: IsoPacket, frame: int, model: Device | None, handler: Any
+    ) -> None:
+        if model is None or handler is None:
+            packet.status = EPROTO
+            return
+        fault = self._fault(urb, model)
+        packet.status = faults.STATUS.get(fault, 0) if fault else 0
+        room = packet.length // 2 if fault == "short" else packet.length
+        if packet.status:
+            return
+        if urb.is_in:
+            data = handler(packet.length, frame)
+            moved = min(len(data), room)
+            urb.buffer[packet.offset : packet.offset + moved] = data[:moved]
+            packet.actual_length = moved
+            packet.status = EOVERFLOW if len(data) > packet.length else 0
+        else:
+            handler(bytes(urb.buffer[packet.offset : packet.offset + packet.length]), frame)
+            packet.actual_length = packet.length
+
+    def _fault(self, urb: Urb, model: Device) -> str:
+        if not model.faults:
+            return ""
+        fault = faults.pick(model.faults, urb.endpoint, self.loop.random, packet=True)
+        if fault is not None and fault.kind == "disconnect":
+            self.controller.pull(model)
+            return "no-response"
+        return fault.kind if fault is not None else ""
+
+
+class RootQueue(_Transacting):
+    """The root hub's: no wire, no frame (rh_call_control, drivers/usb/core/hcd.c)."""
+
+    def __init__(
+        self, controller: HostController, device: HostDevice, endpoint: HostEndpoint
+    ) -> None:
+        super().__init__(controller, device, endpoint)
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(_ROOT_DELAY, self._serve)
+
+    def _serve(self) -> None:
+        self._timer = None
+        if self.urbs and self.transact(len(self.urbs[0].buffer)) is not None:
+            self.settle()
+
+    def unlink(self, urb: Urb) -> None:
+        self.loop.call_later(_ROOT_DELAY, self._unlinked, urb)
