@@ -274,7 +274,8 @@ class Writer:
     """A trace being written, as a context: what it is given stands under `path` when the block ends
     well, and nothing does when it does not.
 
-    `encoder` counts what the format cannot hold (`lost`) and has to make up (`made_up`).
+    `encoder` counts what the format cannot hold (`lost`) and has to make up (`made_up`), `size` is
+    the bytes written so far.
     """
 
     def __init__(
@@ -301,6 +302,7 @@ class Writer:
         self._compressor = new_compressor(self.compression) if self.compression else None
         self._interfaces = interfaces
         self._begun = False
+        self.size = 0
         self._temporary = ""
         self._stream = self._open(force)
 
@@ -339,6 +341,7 @@ class Writer:
 
     def _put_raw(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
+        self.size += len(view)
         try:
             while view:
                 view = view[self._stream.write(view) :]

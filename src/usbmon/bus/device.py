@@ -53,6 +53,21 @@ GET_INTERFACE, SET_INTERFACE, SYNCH_FRAME, SET_SEL, SET_ISOCH_DELAY = 10, 11, 12
 _ENDPOINT_HALT: Final = 0
 _REMOTE_WAKEUP: Final = 1
 
+# By direction and bRequest, the method of `Device`.
+_STANDARD: Final = {
+    (0x80, GET_STATUS): "_get_status",
+    (0x00, CLEAR_FEATURE): "_feature",
+    (0x00, SET_FEATURE): "_feature",
+    (0x00, SET_ADDRESS): "_set_address",
+    (0x80, GET_DESCRIPTOR): "_get_descriptor",
+    (0x80, GET_CONFIGURATION): "_get_configuration",
+    (0x00, SET_CONFIGURATION): "_set_configuration",
+    (0x80, GET_INTERFACE): "_get_interface",
+    (0x00, SET_INTERFACE): "_set_interface",
+    (0x00, SET_SEL): "_ignore",
+    (0x00, SET_ISOCH_DELAY): "_ignore",
+}
+
 
 class Stall(Exception):  # noqa: N818 (the standard's word)
     """The answer STALL: a request that is not understood, or a halted endpoint."""
@@ -187,10 +202,11 @@ class Device:
     # Chapter 9.
 
     def _standard(self, setup: Setup, data: bytes) -> bytes | Nak | None:
-        handler = _STANDARD.get((setup.bmRequestType & 0x80, setup.bRequest))
-        if handler is None or (setup.bRequest == GET_DESCRIPTOR and setup.bmRequestType != 0x80):
+        name = _STANDARD.get((setup.bmRequestType & 0x80, setup.bRequest))
+        if name is None or (setup.bRequest == GET_DESCRIPTOR and setup.bmRequestType != 0x80):
             return self.control(setup, data)
-        return handler(self, setup)
+        answer: bytes | Nak | None = getattr(self, name)(setup)
+        return answer
 
     def _get_descriptor(self, setup: Setup) -> bytes | Nak | None:
         kind, index = setup.wValue >> 8, setup.wValue & 0xFF
@@ -300,18 +316,3 @@ class Device:
             for endpoint in interface.endpoints
             if endpoint.bEndpointAddress in self._methods
         }
-
-
-_STANDARD: Final[dict[tuple[int, int], Any]] = {
-    (0x80, GET_STATUS): Device._get_status,
-    (0x00, CLEAR_FEATURE): Device._feature,
-    (0x00, SET_FEATURE): Device._feature,
-    (0x00, SET_ADDRESS): Device._set_address,
-    (0x80, GET_DESCRIPTOR): Device._get_descriptor,
-    (0x80, GET_CONFIGURATION): Device._get_configuration,
-    (0x00, SET_CONFIGURATION): Device._set_configuration,
-    (0x80, GET_INTERFACE): Device._get_interface,
-    (0x00, SET_INTERFACE): Device._set_interface,
-    (0x00, SET_SEL): Device._ignore,
-    (0x00, SET_ISOCH_DELAY): Device._ignore,
-}

@@ -175,38 +175,49 @@ class Task:
 
     def _do(self, step: Any) -> tuple[bool, Any]:
         """Whether the step has to wait, and else what it gives."""
-        loop = self.host.loop
         if isinstance(step, Urb):
             return self._transfer(step, None)
-        if isinstance(step, Wait):
-            return self._transfer(step.urb, step.timeout)
-        if isinstance(step, Submit):
-            step.urb.complete = self._mailed
-            self._out.add(step.urb)
-            error = step.urb.device.controller.submit(step.urb)
-            if error:
-                self._out.discard(step.urb)
-            return False, error
-        if isinstance(step, Receive):
-            if self._mail:
-                return False, self._mail.popleft()
-            self._receiving = True
-            if step.timeout is not None:
-                self._timer = loop.call_later(step.timeout, self._nothing_came)
-            return True, None
-        if isinstance(step, Unlink):
-            status = ENOENT if step.kill else ECONNRESET
-            return False, step.urb.device.controller.unlink(step.urb, status)
-        if isinstance(step, Sleep):
-            self._timer = loop.call_later(step.time, self._resume, None)
-            return True, None
-        if isinstance(step, Spawn):
-            return False, self.host.spawn(step.steps, step.owner)
-        if isinstance(step, _Me):
-            return False, self
-        if isinstance(step, _Park):
-            return True, None
-        raise TypeError(f"{step!r} is no step of a driver")
+        perform = _STEPS.get(type(step))
+        if perform is None:
+            raise TypeError(f"{step!r} is no step of a driver")
+        done: tuple[bool, Any] = perform(self, step)
+        return done
+
+    def do_wait(self, step: Wait) -> tuple[bool, Any]:
+        return self._transfer(step.urb, step.timeout)
+
+    def do_submit(self, step: Submit) -> tuple[bool, Any]:
+        step.urb.complete = self._mailed
+        self._out.add(step.urb)
+        error = step.urb.device.controller.submit(step.urb)
+        if error:
+            self._out.discard(step.urb)
+        return False, error
+
+    def do_receive(self, step: Receive) -> tuple[bool, Any]:
+        if self._mail:
+            return False, self._mail.popleft()
+        self._receiving = True
+        if step.timeout is not None:
+            self._timer = self.host.loop.call_later(step.timeout, self._nothing_came)
+        return True, None
+
+    def do_unlink(self, step: Unlink) -> tuple[bool, Any]:
+        status = ENOENT if step.kill else ECONNRESET
+        return False, step.urb.device.controller.unlink(step.urb, status)
+
+    def do_sleep(self, step: Sleep) -> tuple[bool, Any]:
+        self._timer = self.host.loop.call_later(step.time, self._resume, None)
+        return True, None
+
+    def do_spawn(self, step: Spawn) -> tuple[bool, Any]:
+        return False, self.host.spawn(step.steps, step.owner)
+
+    def do_me(self, _step: _Me) -> tuple[bool, Any]:
+        return False, self
+
+    def do_park(self, _step: _Park) -> tuple[bool, Any]:
+        return True, None
 
     def _transfer(self, urb: Urb, timeout: int | None) -> tuple[bool, Any]:
         controller = urb.device.controller
@@ -240,6 +251,18 @@ class Task:
         self._resume(None)
 
 
+_STEPS: Final[dict[type, Any]] = {
+    Wait: Task.do_wait,
+    Submit: Task.do_submit,
+    Receive: Task.do_receive,
+    Unlink: Task.do_unlink,
+    Sleep: Task.do_sleep,
+    Spawn: Task.do_spawn,
+    _Me: Task.do_me,
+    _Park: Task.do_park,
+}
+
+
 class Driver:
     """The driver of an interface. `name` is what the kernel's driver is called.
 
@@ -258,6 +281,12 @@ class Driver:
         self.host = host
         self.interface = interface
         self.device = interface.device
+        self.probed = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can be asked for something."""
+        return self.probed
 
     def probe(self) -> Steps[None]:
         """The first steps."""

@@ -6,9 +6,11 @@ recovery. The statuses are those of Documentation/driver-api/usb/error-codes.rst
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import random
 
 # What a fault looks like to the host: the URB's status, or how the transfer goes.
 STATUS: Final = {
@@ -69,7 +71,7 @@ class Fault:
 def pick(
     faults: list[Fault], endpoint: int, chance: random.Random, *, packet: bool
 ) -> Fault | None:
-    """The first rule that strikes at this transfer or, with `packet`, at this isochronous packet."""
+    """The first rule that strikes at this transfer or, with `packet`, isochronous packet."""
     impossible = ("timeout", "nak", "stall") if packet else ("lose",)
     for fault in faults:
         if fault.kind not in impossible and fault.strikes(endpoint, chance):

@@ -76,7 +76,7 @@ class HostController:
     """One bus: a controller with its root hub.
 
     `tap`, where there is one, sees each URB; None costs one comparison. `devices` are those with an
-    address, by that.
+    address, by that. `urbs` are in flight, `completed` have been given back.
     """
 
     def __init__(self, loop: Loop, busnum: int, root: RootHub) -> None:
@@ -89,6 +89,7 @@ class HostController:
         self.last_devnum = 1
         self.dead = False
         self.urbs = 0
+        self.completed = 0
         self._next_id = _FIRST_ID + (busnum << 32)
         self._wires: dict[object, Wire] = {}
         root.power_on(loop, root.speed)
@@ -121,33 +122,19 @@ class HostController:
             return ENODEV
         if endpoint is None:
             return ENOENT
-        is_in = urb.is_in
         if urb.type is CONTROL:
             if urb.setup is None or len(urb.setup) != 8:
                 return ENOEXEC
         elif urb.device.configuration == 0:
             return ENODEV
-        if urb.type != endpoint.type:
-            return EINVAL
-        if urb.type is ISOCHRONOUS:
-            if not urb.packets:
-                return EINVAL
-            limit = endpoint.max_packet * endpoint.mult
-            for packet in urb.packets:
-                if packet.length > limit or packet.offset + packet.length > len(urb.buffer):
-                    return EMSGSIZE
-                packet.status, packet.actual_length = EXDEV, 0
-        if urb.type in (INTERRUPT, ISOCHRONOUS):
-            urb.interval = urb.interval or interval_of(
-                urb.device.speed, urb.type, endpoint.b_interval
-            )
-            if urb.interval <= 0:
-                return EINVAL
+        error = _misfit(urb, endpoint)
+        if error:
+            return error
         urb.status = EINPROGRESS
         urb.actual_length = 0
         urb.unlinked = 0
         urb.transfer_flags &= ~URB_DIR_IN
-        if is_in:
+        if urb.is_in:
             urb.transfer_flags |= URB_DIR_IN
         return 0
 
@@ -204,6 +191,7 @@ class HostController:
         ):
             status = EREMOTEIO
         self.urbs -= 1
+        self.completed += 1
         if self.tap is not None:
             self.tap.complete(urb, status)
         urb.status = status
@@ -247,3 +235,23 @@ class HostController:
                 hub = hub.parent
             key = hub
         return self._wires.setdefault(key, Wire(self.loop))
+
+
+def _misfit(urb: Urb, endpoint: HostEndpoint) -> int:
+    """What usb_submit_urb finds wrong with a request to this endpoint; 0 for nothing."""
+    if urb.type != endpoint.type:
+        return EINVAL
+    if urb.type is ISOCHRONOUS:
+        if not urb.packets:
+            return EINVAL
+        limit = endpoint.max_packet * endpoint.mult
+        for packet in urb.packets:
+            if packet.length > limit or packet.offset + packet.length > len(urb.buffer):
+                return EMSGSIZE
+            packet.status, packet.actual_length = EXDEV, 0
+    if urb.type in (INTERRUPT, ISOCHRONOUS):
+        natural = interval_of(urb.device.speed, urb.type, endpoint.b_interval)
+        urb.interval = urb.interval or natural
+        if urb.interval <= 0:
+            return EINVAL
+    return 0

@@ -165,7 +165,7 @@ class HostDevice:
 
     @property
     def id(self) -> tuple[int, int]:
-        """idVendor and idProduct."""
+        """The numbers idVendor and idProduct."""
         raw = self.descriptor
         return int.from_bytes(raw[8:10], "little"), int.from_bytes(raw[10:12], "little")
 
@@ -355,6 +355,7 @@ class Host:
                     driver = kind(self, interface)
                     device.drivers[number] = driver
                     yield from driver.probe()
+                    driver.probed = True
                     break
 
     def release(self, device: HostDevice) -> None:

@@ -102,7 +102,7 @@ class Port:
 
     @property
     def status(self) -> int:
-        """wPortStatus."""
+        """The bits of wPortStatus."""
         state = self.state
         if self.is_super:
             return self._status_super()
@@ -277,7 +277,7 @@ class Hub(Device):
         return len(self.ports) // 8 + 1
 
     def _status_size(self) -> int:
-        """wMaxPacketSize of the status-change endpoint."""
+        """The wMaxPacketSize of the status-change endpoint."""
         return self._bitmap_size
 
     def power_on(self, loop: Loop, speed: Speed) -> None:
@@ -340,7 +340,7 @@ class Hub(Device):
 
     def _set_feature(self, port: Port, setup: Setup) -> None:
         feature = setup.wValue
-        if feature == PORT_RESET or feature == BH_PORT_RESET:
+        if feature in (PORT_RESET, BH_PORT_RESET):
             port.reset()
         elif feature == PORT_SUSPEND:
             port.suspend()

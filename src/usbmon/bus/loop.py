@@ -58,7 +58,7 @@ class Loop:
         self._cancelled = 0
 
     def call_at(self, when: int, function: Callable[..., object], *args: Any) -> Timer:
-        """Call the function at `when`, or at once if that is past; in order where times are equal."""
+        """Call the function at `when`, or at once if that is past; equal times keep their order."""
         timer = Timer(when, function, args)
         self._count += 1
         heapq.heappush(self._timers, (when, self._count, timer))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from usbmon.bus import faults
 from usbmon.bus.device import NAK, Nak, Stall
-from usbmon.bus.loop import US
+from usbmon.bus.loop import MS, US
 from usbmon.bus.timing import interval_of, slice_size, wire_time
 from usbmon.bus.urb import CONTROL, EXDEV, INTERRUPT, ISOCHRONOUS, URB_ZERO_PACKET, IsoPacket, Urb
 
@@ -40,6 +40,7 @@ _TRIES: Final = 3
 _SILENCE: Final = 10 * US
 # The root hub answers as fast as a register is read.
 _ROOT_DELAY: Final = 2 * US
+_ROOT_POLL: Final = 250 * MS
 # First frame of an isochronous stream, counted from now.
 _ISO_LEAD: Final = 2
 
@@ -138,6 +139,10 @@ class _Transacting(Queue):
         self._result: tuple[Urb, int, int | None] | None = None
         self._short = False
 
+    def woken(self) -> None:
+        """The device that had answered NAK is ready."""
+        self.start()
+
     def transact(self, size: int) -> int | None:
         """Do at most `size` bytes of the first URB: nanoseconds that it takes, and the result for
         `settle`. None for a NAK: `start` is called when there is more to say."""
@@ -160,7 +165,7 @@ class _Transacting(Queue):
         if answer is None:
             return self._failed(urb, EPROTO, _TRIES * _SILENCE)
         if isinstance(answer, Nak):
-            model.wait(0 if urb.type is CONTROL else urb.endpoint, self.start)
+            model.wait(0 if urb.type is CONTROL else urb.endpoint, self.woken)
             return None
         return self._moved(urb, answer, size)
 
@@ -413,7 +418,12 @@ class IsoQueue(Queue):
 
 
 class RootQueue(_Transacting):
-    """The root hub's: no wire, no frame (rh_call_control, drivers/usb/core/hcd.c)."""
+    """The root hub's: no wire, no frame (rh_call_control and rh_queue_status of
+    drivers/usb/core/hcd.c).
+
+    A change is told at once; what had changed before the URB was submitted is found when the
+    controller looks, four times a second.
+    """
 
     def __init__(
         self, controller: HostController, device: HostDevice, endpoint: HostEndpoint
@@ -422,11 +432,20 @@ class RootQueue(_Transacting):
         self._timer: Timer | None = None
 
     def start(self) -> None:
-        if self._timer is None:
-            self._timer = self.loop.call_later(_ROOT_DELAY, self._serve)
+        if self.endpoint.type is CONTROL:
+            self._schedule(_ROOT_DELAY)
+        else:
+            self.controller.root.wait(self.endpoint.address, self.woken)
+            self._schedule(_ROOT_POLL)
+
+    def woken(self) -> None:
+        self._schedule(_ROOT_DELAY)
+
+    def _schedule(self, delay: int) -> None:
+        self.loop.cancel(self._timer)
+        self._timer = self.loop.call_later(delay, self._serve)
 
     def _serve(self) -> None:
-        self._timer = None
         if self.urbs and self.transact(len(self.urbs[0].buffer)) is not None:
             self.settle()
 

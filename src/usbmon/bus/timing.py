@@ -33,7 +33,7 @@ class Speed(Enum):
 
     @property
     def bulk_size(self) -> int:
-        """wMaxPacketSize of bulk endpoints."""
+        """The wMaxPacketSize of bulk endpoints."""
         return {Speed.LOW: 8, Speed.FULL: 64, Speed.HIGH: 512, Speed.SUPER: 1024}[self]
 
 
@@ -49,7 +49,7 @@ _OVERHEAD: Final = {
     Speed.SUPER: {CONTROL: 120, INTERRUPT: 40, BULK: 40, ISOCHRONOUS: 40},
 }
 
-# Asynchronous transfers are served a (micro)frame at a time at most, so that others have their turn.
+# Asynchronous transfers are served for a (micro)frame at most, so that others have their turn.
 _SLICE: Final = {Speed.LOW: 8, Speed.FULL: 19 * 64, Speed.HIGH: 13 * 512, Speed.SUPER: 48 * 1024}
 
 

@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # In the order of the help.
-COMMANDS: Final = ("show", "info", "convert", "formats", "completion")
+COMMANDS: Final = (
+    "capture",
+    "show",
+    "info",
+    "convert",
+    "bus",
+    "mount",
+    "serve",
+    "proxy",
+    "formats",
+    "completion",
+)
 _INTERRUPTED: Final = 130
 _BROKEN_PIPE: Final = 141
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from usbmon.formats.base import Encoder, Interface
 
 
-def _targets() -> list[str]:
+def targets() -> list[str]:
+    """The names of the formats that can be written."""
     from usbmon.formats import FORMATS
 
     return [format.name for format in FORMATS if format.encoder]
@@ -36,7 +37,7 @@ def _targets() -> list[str]:
 @click.option(
     "--to",
     "target_format",
-    type=click.Choice(_targets()),
+    type=click.Choice(targets()),
     metavar="FORMAT",
     help="Write this format; without it, the suffix of OUT decides (see `usbmon formats`).",
 )
@@ -73,9 +74,8 @@ def command(
             stack.enter_context(files.open(path, format=source_format or "", strict=strict))
             for path in inputs
         ]
-        interfaces = _interfaces(traces)
         writer = files.Writer(
-            output, format=target_format or "", force=force, interfaces=interfaces
+            output, format=target_format or "", force=force, interfaces=_Interfaces(traces)
         )
         with writer:
             count = 0
@@ -111,10 +111,6 @@ class _Interfaces:
             return iter(self._traces[0].decoder.interfaces)
         names = (trace.name for trace in self._traces)
         return iter([Interface(220, os.path.basename(name)) for name in names])  # noqa: PTH119
-
-
-def _interfaces(traces: Sequence[Trace]) -> _Interfaces:
-    return _Interfaces(traces)
 
 
 def _report(output: str, count: int, encoder: Encoder) -> None:

@@ -7,11 +7,15 @@ write and read up to 64 KiB.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from usbmon.bus.descriptors import Configuration, DeviceDescriptor, Endpoint, Interface
 from usbmon.bus.device import NAK, Device, Nak, Stall, endpoint
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import BULK, INTERRUPT, ISOCHRONOUS
-from usbmon.usb.setup import Setup
+
+if TYPE_CHECKING:
+    from usbmon.usb.setup import Setup
 
 _BULK = (Endpoint(0x01, BULK), Endpoint(0x81, BULK))
 _INTERRUPT = (Endpoint(0x02, INTERRUPT, 64, 4), Endpoint(0x82, INTERRUPT, 64, 4))

@@ -141,7 +141,7 @@ class HubDriver(Driver):
 
     def _event(self, port: int, *, connected: bool) -> Steps[None]:
         """port_event."""
-        status, change = yield from self._status(port)
+        _, change = yield from self._status(port)
         if change & CONNECTION:
             yield from self._clear(port, _C_CONNECTION)
             connected = True

@@ -1,0 +1,365 @@
+"""Scenarios: which devices are on a virtual bus, and what is done with them when.
+
+Here: the scenario as a value, read from TOML or made of names of devices, and its `Stage`, which
+carries it out. Not here: the bus (`usbmon.bus`), and who captures it (`virtual`).
+
+A scenario in TOML:
+
+    seed = 1                        # chance repeats with it
+
+    [devices.key]                   # a device of our own name
+    model = "flash"                 # see `usbmon bus --list`
+    speed = "480"                   # options of the model
+
+    [[step]]
+    at = 2.5                        # seconds from the start; without it: after the step before
+    do = "copy"
+    device = "key"
+    file = "notes.txt"              # beside the scenario
+
+Devices that no step plugs in are there from the start.
+"""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from usbmon.bus import devices
+from usbmon.bus.driver import Sleep, Steps, UrbFailed
+from usbmon.bus.faults import Fault
+from usbmon.bus.host import Host
+from usbmon.bus.hub import Hub
+from usbmon.bus.loop import MS, SECOND, Loop
+from usbmon.bus.timing import Speed
+from usbmon.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from usbmon.bus.device import Device
+
+# A device must be in use so soon after it is asked for something.
+_PATIENCE: Final = 20 * SECOND
+_LOOK_EVERY: Final = 10 * MS
+
+
+@dataclass(slots=True)
+class Step:
+    """One thing to do: the verb, its arguments, when (None: after the step before), and the words
+    for its place in an error."""
+
+    do: str
+    arguments: dict[str, Any]
+    at: int | None = None
+    place: str = ""
+
+
+@dataclass(slots=True)
+class Scenario:
+    """What a `Stage` carries out. `devices`: name to model and options."""
+
+    devices: dict[str, tuple[str, dict[str, Any]]]
+    steps: list[Step]
+    seed: int = 0
+    name: str = ""
+    folder: Path = field(default_factory=Path)
+
+    def fail(self, message: str) -> SourceError:
+        """An error in this scenario."""
+        return SourceError(message, file=self.name)
+
+
+def of_devices(names: list[str], *, seed: int = 0) -> Scenario:
+    """The scenario in which each of these models is plugged in and does what it is for. Raises
+    `SourceError` for what is no model."""
+    scenario = Scenario({}, [], seed, "virtual:" + ",".join(names))
+    for name in names:
+        if name not in DEFAULT_STEPS:
+            raise scenario.fail(
+                f"no device is called {name!r}; there are {', '.join(DEFAULT_STEPS)}, "
+                "and scenarios, whose names end in .toml"
+            )
+        own = name
+        while own in scenario.devices:
+            own += "+"
+        scenario.devices[own] = (name, {})
+        for step in DEFAULT_STEPS[name]:
+            arguments = {key: value for key, value in step.items() if key != "do"}
+            if "device" in inspect.signature(VERBS[step["do"]]).parameters:
+                arguments["device"] = own
+            scenario.steps.append(Step(step["do"], arguments, place=f"{own}: "))
+    _check(scenario)
+    return scenario
+
+
+def load(path: str) -> Scenario:
+    """A scenario in TOML. Raises `SourceError` that says what is wrong where."""
+    try:
+        with Path(path).open("rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise SourceError(error.strerror or str(error), file=path) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SourceError(f"no scenario in TOML: {error}", file=path) from None
+    scenario = Scenario({}, [], name=path, folder=Path(path).parent)
+    unknown = table.keys() - {"seed", "devices", "step"}
+    if unknown:
+        raise scenario.fail(f"{min(unknown)!r} means nothing; there are seed, devices, step")
+    scenario.seed = _typed(scenario, table.get("seed", 0), int, "seed", "a whole number")
+    _load_devices(scenario, table.get("devices", {}))
+    steps = _typed(scenario, table.get("step", []), list, "step", "a list: write [[step]]")
+    for number, step in enumerate(steps, 1):
+        scenario.steps.append(_load_step(scenario, step, f"step {number}: "))
+    _check(scenario)
+    return scenario
+
+
+def _typed(scenario: Scenario, value: Any, type: type, name: str, words: str) -> Any:
+    if not isinstance(value, type) or (isinstance(value, bool) and type is not bool):
+        raise scenario.fail(f"{name} is to be {words}, not {value!r}")
+    return value
+
+
+def _load_devices(scenario: Scenario, table: Any) -> None:
+    _typed(scenario, table, dict, "devices", "a table: write [devices.NAME]")
+    for name, options in table.items():
+        _typed(scenario, options, dict, f"devices.{name}", f"a table: write [devices.{name}]")
+        rest = dict(options)
+        model = rest.pop("model", name)
+        scenario.devices[name] = (_typed(scenario, model, str, "model", "a name"), rest)
+
+
+def _load_step(scenario: Scenario, step: Any, place: str) -> Step:
+    _typed(scenario, step, dict, place + "it", "a table: write [[step]]")
+    rest = dict(step)
+    at = rest.pop("at", None)
+    if at is not None:
+        if isinstance(at, bool) or not isinstance(at, int | float) or at < 0:
+            raise scenario.fail(f"{place}at is to be seconds from the start, not {at!r}")
+        at = round(at * SECOND)
+    return Step(str(rest.pop("do", "")), rest, at, place)
+
+
+def _check(scenario: Scenario) -> None:
+    """All that can be told before it runs."""
+    if not scenario.devices:
+        raise scenario.fail("there is no device in it: write [devices.NAME] with model = …")
+    for name, (model, _) in scenario.devices.items():
+        try:
+            devices.by_name(model)
+        except LookupError as error:
+            raise scenario.fail(f"device {name}: {error}") from None
+    for step in scenario.steps:
+        _check_step(scenario, step)
+
+
+def _check_step(scenario: Scenario, step: Step) -> None:
+    verb = VERBS.get(step.do)
+    if verb is None:
+        raise scenario.fail(f"{step.place}do is to be one of {', '.join(VERBS)}, not {step.do!r}")
+    allowed = list(inspect.signature(verb).parameters.values())[1:]  # without the stage
+    names = [parameter.name for parameter in allowed]
+    for key in step.arguments:
+        if key not in names:
+            raise scenario.fail(f"{step.place}{step.do} takes {', '.join(names)}, and no {key!r}")
+    for parameter in allowed:
+        if parameter.default is parameter.empty and parameter.name not in step.arguments:
+            raise scenario.fail(f"{step.place}{step.do} needs {parameter.name}")
+    device = step.arguments.get("device")
+    if device is not None and device not in scenario.devices:
+        known = ", ".join(scenario.devices)
+        raise scenario.fail(f"{step.place}no device is called {device!r}; there are {known}")
+
+
+class Stage:
+    """A scenario at work on a host of its own.
+
+    `done` once all steps are; `error` is the first that failed. `report` is told what is being
+    done, and what the host would log.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        paced: bool = False,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        self.scenario = scenario
+        self.loop = Loop(seed=scenario.seed, paced=paced)
+        self.report = report or (lambda _line: None)
+        self.host = Host(self.loop, report=self.report)
+        self.host.add_controller(Speed.HIGH, 8)
+        self.host.add_controller(Speed.SUPER, 4)
+        self.error: SourceError | None = None
+        self.models = {
+            name: self._make(name, model, options)
+            for name, (model, options) in scenario.devices.items()
+        }
+        plugged_later = {s.arguments.get("device") for s in scenario.steps if s.do == "plug"}
+        for name, model in self.models.items():
+            if name not in plugged_later:
+                self.plug(model)
+        chains: list[list[Step]] = [[]]
+        for step in scenario.steps:
+            if step.at is not None:
+                chains.append([])
+            chains[-1].append(step)
+        self._tasks = [self.host.spawn(self._chain(chain)) for chain in chains if chain]
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to do."""
+        return all(task.done for task in self._tasks)
+
+    def _make(self, name: str, model: str, options: dict[str, Any]) -> Device:
+        made = dict(options)
+        if "speed" in made:
+            try:
+                made["speed"] = Speed(str(made["speed"]))
+            except ValueError:
+                speeds = ", ".join(speed.value for speed in Speed)
+                raise self.scenario.fail(f"device {name}: speed is one of {speeds}") from None
+        if "image" in made:
+            made["image"] = self.scenario.folder / str(made["image"])
+        try:
+            return devices.by_name(model).load()(**made)
+        except (TypeError, ValueError, OSError) as error:
+            raise self.scenario.fail(f"device {name}: {error}") from None
+
+    def plug(self, model: Device, hub: Hub | None = None) -> None:
+        """Plug it in at the first free port. Raises `SourceError` where there is none."""
+        try:
+            self.host.plug(model, hub)
+        except ValueError as error:
+            raise self.scenario.fail(str(error)) from None
+
+    def _chain(self, steps: list[Step]) -> Steps[None]:
+        """Steps one after the other, from the time of the first on."""
+        for step in steps:
+            if step.at is not None and step.at > self.loop.now:
+                yield Sleep(step.at - self.loop.now)
+            words = " ".join(f"{key}={value!r}" for key, value in step.arguments.items())
+            self.report(f"-- {step.do} {words}")
+            try:
+                yield from VERBS[step.do](self, **step.arguments)
+            except (UrbFailed, TypeError, ValueError, LookupError, OSError) as error:
+                self.error = self.error or self.scenario.fail(f"{step.place}{step.do}: {error}")
+                return
+
+    def driver(self, device: str, kind: str) -> Steps[Any]:
+        """The driver of a device that can do this, once it is there. Raises LookupError if none
+        comes."""
+        for _ in range(_PATIENCE // _LOOK_EVERY):
+            known = self.host.find(self.models[device])
+            for driver in known.drivers.values() if known is not None else ():
+                if hasattr(driver, kind) and driver.is_ready:
+                    return driver
+            yield Sleep(_LOOK_EVERY)
+        raise LookupError(f"no driver for {device} that can {kind} after {_PATIENCE // SECOND} s")
+
+    def content(self, file: str | None, text: str | None, size: int | None) -> bytes:
+        """What to send: a file beside the scenario, a text, or so many bytes of chance. Raises
+        ValueError where it is not one of them."""
+        if [file, text, size].count(None) != 2:
+            raise ValueError("say one of file, text, size")
+        if file is not None:
+            return (self.scenario.folder / file).read_bytes()
+        if text is not None:
+            return text.encode()
+        return self.loop.random.randbytes(size or 0)
+
+
+# Verbs: each is steps, given the stage and the arguments of its step. Its name is what `do` says.
+
+
+def plug(stage: Stage, device: str, hub: str | None = None) -> Steps[None]:
+    """Plug the device in, or back in; into a hub of the scenario, if one is named."""
+    behind = None
+    if hub is not None:
+        model = stage.models.get(hub)
+        if not isinstance(model, Hub):
+            raise LookupError(f"{hub!r} is no hub")
+        behind = model
+        yield from stage.driver(hub, "ports")
+    stage.plug(stage.models[device], behind)
+    yield Sleep(0)
+
+
+def unplug(stage: Stage, device: str) -> Steps[None]:
+    """Pull it out."""
+    stage.host.unplug(stage.models[device])
+    yield Sleep(0)
+
+
+def wait(_stage: Stage, seconds: float) -> Steps[None]:
+    """Do nothing for a while."""
+    yield Sleep(round(seconds * SECOND))
+
+
+def fault(  # noqa: PLR0913, PLR0917 (a rule has so many fields)
+    stage: Stage,
+    device: str,
+    kind: str,
+    endpoint: int | None = None,
+    after: int = 0,
+    count: int | None = 1,
+    rate: float = 1.0,
+    seconds: float = 0.0,
+) -> Steps[None]:
+    """Let something go wrong with it from now on (see `usbmon.bus.faults.Fault`)."""
+    rule = Fault(kind, endpoint, after, count, rate, round(seconds * SECOND))
+    stage.models[device].faults.append(rule)
+    yield Sleep(0)
+
+
+def copy(  # noqa: PLR0913, PLR0917 (as above)
+    stage: Stage,
+    device: str,
+    file: str | None = None,
+    text: str | None = None,
+    size: int | None = None,
+    name: str | None = None,
+) -> Steps[None]:
+    """Copy a file to a disk: one beside the scenario, a text, or so many bytes of chance."""
+    driver = yield from stage.driver(device, "copy_in")
+    data = stage.content(file, text, size)
+    yield from driver.copy_in(name or (Path(file).name if file else "file.bin"), data)
+
+
+def fetch(stage: Stage, device: str, name: str, file: str | None = None) -> Steps[None]:
+    """Read a file of a disk, and write it beside the scenario if `file` says where."""
+    driver = yield from stage.driver(device, "copy_out")
+    data = yield from driver.copy_out(name)
+    if file is not None:
+        (stage.scenario.folder / file).write_bytes(data)
+
+
+def loop(stage: Stage, device: str, size: int = 4096) -> Steps[None]:
+    """Send so many bytes of chance through a loopback device by each type of transfer."""
+    driver = yield from stage.driver(device, "isochronous")
+    for way in (driver.control, driver.interrupt, driver.bulk, driver.isochronous):
+        data = stage.loop.random.randbytes(min(size, 4096) if way == driver.control else size)
+        back = yield from way(data)
+        if back != data:
+            raise ValueError(f"{way.__name__}: what came back is not what was sent")
+
+
+VERBS: Final[dict[str, Callable[..., Steps[None]]]] = {
+    verb.__name__: verb for verb in (plug, unplug, wait, fault, copy, fetch, loop)
+}
+
+# What a device does when only its model is named.
+DEFAULT_STEPS: Final[dict[str, list[dict[str, Any]]]] = {
+    "flash": [
+        {"do": "copy", "name": "hello.txt", "text": "Hello from the virtual bus.\n" * 200},
+        {"do": "fetch", "name": "hello.txt"},
+        {"do": "unplug"},
+    ],
+    "hub": [{"do": "wait", "seconds": 1.0}, {"do": "unplug"}],
+    "loopback": [{"do": "loop"}, {"do": "unplug"}],
+}
