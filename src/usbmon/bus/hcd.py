@@ -26,6 +26,8 @@ from usbmon.bus.urb import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from usbmon.bus.device import Device
     from usbmon.bus.host import HostDevice, HostEndpoint
     from usbmon.bus.hub import Port, RootHub
@@ -216,14 +218,16 @@ class HostController:
 
     def pull(self, model: Device) -> None:
         """Unplug this device model, wherever it is."""
+        for port in list(self.all_ports()):
+            if port.device is model:
+                port.disconnect()
+
+    def all_ports(self) -> Iterator[Port]:
+        """The ports of the root hub and of all hubs behind it."""
         hubs: list[Hub] = [self.root]
         for hub in hubs:
-            for port in hub.ports:
-                if port.device is model:
-                    port.disconnect()
-                    return
-                if isinstance(port.device, Hub):
-                    hubs.append(port.device)
+            hubs += (port.device for port in hub.ports if isinstance(port.device, Hub))
+            yield from hub.ports
 
     def wire(self, device: HostDevice) -> Wire:
         """What carries its transactions: the bus or, below a high-speed hub, the line behind that

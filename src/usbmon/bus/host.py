@@ -308,6 +308,10 @@ class Host:
         for controller in self.controllers:
             controller.pull(device)
 
+    def is_plugged(self, device: Device) -> bool:
+        """Whether it is in some port."""
+        return any(port.device is device for c in self.controllers for port in c.all_ports())
+
     def devices(self) -> Iterator[HostDevice]:
         """All devices with an address, by bus and number."""
         for controller in self.controllers:

@@ -18,10 +18,9 @@ from usbmon.bus.urb import CONTROL, EINPROGRESS, INTERRUPT, ISOCHRONOUS, Urb
 from usbmon.monitor.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from usbmon.bus.hcd import HostController
-    from usbmon.bus.host import Host
+    from usbmon.bus.hcd import Tap
 
 _HEADER: Final = struct.Struct("=" + "".join(field.code for field in layout.PACKET))
 _DESCRIPTOR: Final = struct.Struct("=iIII")
@@ -72,7 +71,7 @@ class MonitoredBus:
 class _Tap:
     """Hangs on one controller, and serves its bus and bus 0."""
 
-    def __init__(self, controller: HostController, buses: tuple[MonitoredBus, ...]) -> None:
+    def __init__(self, controller: Tapped, buses: tuple[MonitoredBus, ...]) -> None:
         self._loop = controller.loop
         self._busnum = controller.busnum
         self._buses = buses
@@ -162,11 +161,33 @@ def _descriptors(urb: Urb, type: int) -> bytes:
     )
 
 
-class Monitor:
-    """The monitor of a host: a `MonitoredBus` for each of its controllers, and number 0."""
+class Clock(Protocol):
+    """The time of a bus, in nanoseconds: since its start, and of the wall clock at that start."""
 
-    def __init__(self, host: Host) -> None:
-        self._controllers = {c.busnum: c for c in host.controllers}
+    @property
+    def now(self) -> int: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+
+class Tapped(Protocol):
+    """What can be listened to: a host controller, or a link that URBs pass through."""
+
+    tap: Tap | None
+
+    @property
+    def busnum(self) -> int: ...
+
+    @property
+    def loop(self) -> Clock: ...
+
+
+class Monitor:
+    """The monitor of these buses: a `MonitoredBus` for each, and number 0 for all."""
+
+    def __init__(self, controllers: Iterable[Tapped]) -> None:
+        self._controllers = {c.busnum: c for c in controllers}
         self.buses = {n: MonitoredBus(n, self._tap) for n in (0, *self._controllers)}
 
     def _tap(self) -> None:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from usbmon.bus import devices
-from usbmon.bus.driver import Sleep, Steps, UrbFailed
+from usbmon.bus.driver import Sleep, Steps, Task, UrbFailed
 from usbmon.bus.faults import Fault
 from usbmon.bus.host import Host
 from usbmon.bus.hub import Hub
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 # A device must be in use so soon after it is asked for something.
 _PATIENCE: Final = 20 * SECOND
 _LOOK_EVERY: Final = 10 * MS
+# Between two rounds of steps that go on for ever.
+_PAUSE: Final = 2 * SECOND
 
 
 @dataclass(slots=True)
@@ -73,10 +75,12 @@ class Scenario:
         return SourceError(message, file=self.name)
 
 
-def of_devices(names: list[str], *, seed: int = 0) -> Scenario:
-    """The scenario in which each of these models is plugged in and does what it is for. Raises
-    `SourceError` for what is no model."""
+def of_devices(names: list[str], *, seed: int = 0, unplug: bool = True) -> Scenario:
+    """The scenario in which each of these models is plugged in and does what it is for, one after
+    the other; those named after a hub are behind it. With `unplug`, all are pulled out at the end.
+    Raises `SourceError` for what is no model."""
     scenario = Scenario({}, [], seed, "virtual:" + ",".join(names))
+    hub = ""
     for name in names:
         if name not in DEFAULT_STEPS:
             raise scenario.fail(
@@ -86,12 +90,18 @@ def of_devices(names: list[str], *, seed: int = 0) -> Scenario:
         own = name
         while own in scenario.devices:
             own += "+"
+        if hub and name != "hub":
+            scenario.steps.append(Step("plug", {"device": own, "hub": hub}, place=f"{own}: "))
+        hub = own if name == "hub" else hub
         scenario.devices[own] = (name, {})
         for step in DEFAULT_STEPS[name]:
             arguments = {key: value for key, value in step.items() if key != "do"}
             if "device" in inspect.signature(VERBS[step["do"]]).parameters:
                 arguments["device"] = own
             scenario.steps.append(Step(step["do"], arguments, place=f"{own}: "))
+    if unplug:
+        for own in reversed(scenario.devices):
+            scenario.steps.append(Step("unplug", {"device": own}, place=f"{own}: "))
     _check(scenario)
     return scenario
 
@@ -187,8 +197,11 @@ class Stage:
         scenario: Scenario,
         *,
         paced: bool = False,
+        forever: bool = False,
         report: Callable[[str], None] | None = None,
     ) -> None:
+        """`forever`: begin the steps again when they are done, after a pause. Raises `SourceError`
+        for options that a model does not have."""
         self.scenario = scenario
         self.loop = Loop(seed=scenario.seed, paced=paced)
         self.report = report or (lambda _line: None)
@@ -209,7 +222,8 @@ class Stage:
             if step.at is not None:
                 chains.append([])
             chains[-1].append(step)
-        self._tasks = [self.host.spawn(self._chain(chain)) for chain in chains if chain]
+        run = self._forever if forever else self._chain
+        self._tasks = [self.host.spawn(run(chain)) for chain in chains if chain]
 
     @property
     def done(self) -> bool:
@@ -243,13 +257,51 @@ class Stage:
         for step in steps:
             if step.at is not None and step.at > self.loop.now:
                 yield Sleep(step.at - self.loop.now)
-            words = " ".join(f"{key}={value!r}" for key, value in step.arguments.items())
-            self.report(f"-- {step.do} {words}")
             try:
-                yield from VERBS[step.do](self, **step.arguments)
-            except (UrbFailed, TypeError, ValueError, LookupError, OSError) as error:
-                self.error = self.error or self.scenario.fail(f"{step.place}{step.do}: {error}")
+                yield from self._perform(step)
+            except SourceError as error:
+                self.error = self.error or error
                 return
+
+    def _forever(self, steps: list[Step]) -> Steps[None]:
+        """Steps again and again, with a pause."""
+        while True:
+            yield from self._chain(steps)
+            yield Sleep(_PAUSE)
+
+    def _perform(self, step: Step) -> Steps[None]:
+        """One step. Raises `SourceError`."""
+        words = [
+            str(value) if key == "device" else f"{key} {_short(value)}"
+            for key, value in step.arguments.items()
+        ]
+        self.report(f"-- {step.do} {', '.join(words)}")
+        try:
+            yield from VERBS[step.do](self, **step.arguments)
+        except (UrbFailed, TypeError, ValueError, LookupError, OSError) as error:
+            raise self.scenario.fail(f"{step.place}{step.do}: {error}") from None
+
+    def do(self, verb: str, words: list[str]) -> Task:
+        """Do one step now, beside what goes on: a verb and arguments as ``key=value``, or only the
+        value for the device. Raises `SourceError` for what is no step."""
+        arguments: dict[str, Any] = {}
+        for word in words:
+            key, equals, value = word.partition("=")
+            if not equals:
+                key, value = "device", word
+            try:
+                arguments[key] = tomllib.loads(f"x = {value}")["x"]
+            except tomllib.TOMLDecodeError:
+                arguments[key] = value
+        step = Step(verb, arguments, place="")
+        _check_step(self.scenario, step)
+        return self.host.spawn(self._told(step))
+
+    def _told(self, step: Step) -> Steps[None]:
+        try:
+            yield from self._perform(step)
+        except SourceError as error:
+            self.report(str(error))
 
     def driver(self, device: str, kind: str) -> Steps[Any]:
         """The driver of a device that can do this, once it is there. Raises LookupError if none
@@ -274,6 +326,12 @@ class Stage:
         return self.loop.random.randbytes(size or 0)
 
 
+def _short(value: Any) -> str:
+    """A value in few words."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:36]}…{text[-1]}"
+
+
 # Verbs: each is steps, given the stage and the arguments of its step. Its name is what `do` says.
 
 
@@ -286,7 +344,8 @@ def plug(stage: Stage, device: str, hub: str | None = None) -> Steps[None]:
             raise LookupError(f"{hub!r} is no hub")
         behind = model
         yield from stage.driver(hub, "ports")
-    stage.plug(stage.models[device], behind)
+    if not stage.host.is_plugged(stage.models[device]):
+        stage.plug(stage.models[device], behind)
     yield Sleep(0)
 
 
@@ -358,8 +417,7 @@ DEFAULT_STEPS: Final[dict[str, list[dict[str, Any]]]] = {
     "flash": [
         {"do": "copy", "name": "hello.txt", "text": "Hello from the virtual bus.\n" * 200},
         {"do": "fetch", "name": "hello.txt"},
-        {"do": "unplug"},
     ],
-    "hub": [{"do": "wait", "seconds": 1.0}, {"do": "unplug"}],
-    "loopback": [{"do": "loop"}, {"do": "unplug"}],
+    "hub": [{"do": "wait", "seconds": 1.0}],
+    "loopback": [{"do": "loop"}],
 }

@@ -43,7 +43,7 @@ class VirtualSource:
         self.stage = scenario.Stage(chosen, paced=paced, report=report)
         self.interfaces = [Interface(220, "usbmon0", f"virtual bus, {chosen.name}")]
         # The stage has run nothing yet that a bus would show: all of it is captured.
-        self._collector = Collector(Monitor(self.stage.host).buses[0])
+        self._collector = Collector(Monitor(self.stage.host.controllers).buses[0])
         self._closed = False
 
     @property
@@ -85,13 +85,13 @@ def open(
     return VirtualSource(choose(rest.split(","), seed), paced=paced, report=report)
 
 
-def choose(what: list[str], seed: int | None = None) -> scenario.Scenario:
-    """The scenario in this file, if it is one that ends in .toml, or of these models. Raises
-    `SourceError`."""
+def choose(what: list[str], seed: int | None = None, *, unplug: bool = True) -> scenario.Scenario:
+    """The scenario in this file, if it is one that ends in .toml, or of these models (`unplug`:
+    pulled out at the end). Raises `SourceError`."""
     if len(what) == 1 and what[0].endswith(".toml"):
         chosen = scenario.load(what[0])
     else:
-        chosen = scenario.of_devices(what)
+        chosen = scenario.of_devices(what, unplug=unplug)
     if seed is not None:
         chosen.seed = seed
     return chosen

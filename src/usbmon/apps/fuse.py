@@ -1,0 +1,205 @@
+"""The facility as files: what `usbmon mount` publishes, readable by ``cat``.
+
+Here: the file system (FUSE, by way of mfusepy), and the thread that keeps the bus going beside it.
+Not here: what the files hold (`usbmon.monitor`, `usbmon.bus.listing`), and the command.
+
+    usbmon/0s 0u 1s 1t 1u 2s 2t 2u …    as the kernel's files of these names
+    devices                             who is on the buses
+    do                                  write a step of a scenario to it, and it is done
+
+Theory: the bus knows no threads, so one lock stands around it. A read that has to wait does so in
+slices of 100 ms, and looks in between whether its reader was killed or the file system is going:
+FUSE tells nobody, and a reader that waits on would keep the mount busy for ever.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import shlex
+import stat
+import threading
+import time
+from ctypes import c_void_p
+from typing import TYPE_CHECKING, Any, Final
+
+from usbmon.bus.listing import listing
+from usbmon.errors import SourceError
+from usbmon.monitor.main import Monitor
+from usbmon.monitor.stat import statistics
+from usbmon.monitor.text import TextReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from usbmon.sources.scenario import Stage
+
+_SLICE: Final = 0.1
+_NONBLOCK: Final = 0o4000
+# The bus is looked after so often even when it says that nothing will happen: somebody may have
+# written to `do`.
+_IDLE: Final = 0.05
+# Every reader that waits holds one of libfuse's threads.
+_THREADS: Final = 512
+# libfuse has an upper limit for threads, to be raised, since 3.12.
+_HAS_LIMIT: Final = 312
+
+
+def _mfusepy() -> Any:
+    try:
+        import mfusepy
+    except ImportError:
+        raise SourceError("FUSE is missing: install usbmon[fuse]") from None
+    except OSError:
+        raise SourceError("libfuse is missing: install it (on Debian: libfuse3-3 fuse3)") from None
+    return mfusepy
+
+
+class Facility:
+    """The operations of the file system over a running stage; see mfusepy's Operations."""
+
+    use_ns = True
+
+    def __init__(self, stage: Stage, report: Callable[[str], None]) -> None:
+        self._stage = stage
+        self._report = report
+        self._monitor = Monitor(stage.host.controllers)
+        self._fuse = _mfusepy()
+        self._changed = threading.Condition()
+        self._numbers = itertools.count(1)
+        self._open: dict[int, TextReader | bytes] = {}
+        self.mounted = False
+        self._gone = False
+        self._begun = time.time_ns()
+        names = [f"{number}{kind}" for number in self._monitor.buses for kind in "stu"]
+        self._names = [name for name in names if name != "0t"]
+        self._thread = threading.Thread(target=self._keep_going, name="bus", daemon=True)
+
+    # The bus.
+
+    def _keep_going(self) -> None:
+        while not self._gone:
+            with self._changed:
+                delay = self._stage.loop.catch_up()
+                self._changed.notify_all()
+            time.sleep(min(_IDLE, delay if delay is not None else _IDLE))
+
+    def init(self, _path: str) -> None:
+        """Mounted: from here on there may be threads."""
+        self.mounted = True
+        self._thread.start()
+
+    def destroy(self, _path: str) -> None:
+        self._gone = True
+        self._thread.join()
+
+    # Names.
+
+    def getattr(self, path: str, _file: Any = None) -> dict[str, Any]:
+        folder = stat.S_IFDIR | 0o555
+        modes = {"/": folder, "/usbmon": folder, "/do": stat.S_IFREG | 0o222}
+        modes["/devices"] = stat.S_IFREG | 0o444
+        modes |= {f"/usbmon/{name}": stat.S_IFREG | 0o400 for name in self._names}
+        if path not in modes:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        stamps = dict.fromkeys(("st_atime", "st_mtime", "st_ctime"), self._begun)
+        uid, gid, _ = self._fuse.fuse_get_context()
+        links = 2 if modes[path] == folder else 1
+        return {"st_mode": modes[path], "st_nlink": links, "st_uid": uid, "st_gid": gid, **stamps}
+
+    def readdir(self, path: str, _file: Any) -> list[str]:
+        names = {"/": ["devices", "do", "usbmon"], "/usbmon": self._names}.get(path, [])
+        return [".", "..", *names]
+
+    # Files.
+
+    def open(self, path: str, file: Any) -> int:
+        file.direct_io = 1
+        file.nonseekable = 1
+        with self._changed:
+            content = self._content(path)
+            file.fh = next(self._numbers)
+            self._open[file.fh] = content
+        return 0
+
+    def _content(self, path: str) -> TextReader | bytes:
+        if path == "/devices":
+            return listing(self._stage.host).encode()
+        if path == "/do":
+            return b""
+        name = path.rpartition("/")[2]
+        bus = self._monitor.buses[int(name[:-1])]
+        return statistics(bus) if name[-1] == "s" else TextReader(bus, old=name[-1] == "t")
+
+    def read(self, _path: str, size: int, offset: int, file: Any) -> bytes:
+        content = self._open[file.fh]
+        if isinstance(content, bytes):
+            return content[offset : offset + size]
+        with self._changed:
+            while not content.is_ready:
+                if file.flags & _NONBLOCK:
+                    break
+                self._changed.wait(_SLICE)
+                if self._is_interrupted():
+                    raise OSError(errno.EINTR, os.strerror(errno.EINTR))
+            return content.read(size)
+
+    def _is_interrupted(self) -> bool:
+        """Whether the reader was killed, or the file system is about to go."""
+        library = self._fuse._libfuse  # noqa: SLF001 (there is no other way to these two)
+        context = library.fuse_get_context().contents
+        session = library.fuse_get_session(context.fuse)
+        return bool(library.fuse_interrupted() or library.fuse_session_exited(session))
+
+    def truncate(self, path: str, _length: int, _file: Any = None) -> None:
+        """What a shell's > does first."""
+        if path != "/do":
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def write(self, path: str, data: bytes, _offset: int, _file: Any) -> int:
+        if path != "/do":
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        with self._changed:
+            for line in data.decode("utf-8", "replace").splitlines():
+                self._do(line)
+        return len(data)
+
+    def _do(self, line: str) -> None:
+        try:
+            verb, *words = shlex.split(line, comments=True) or [""]
+            if verb:
+                self._stage.do(verb, words)
+        except (ValueError, SourceError) as error:
+            self._report(f"do: {error}")
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
+
+    def release(self, _path: str, file: Any) -> int:
+        with self._changed:
+            content = self._open.pop(file.fh, b"")
+            if isinstance(content, TextReader):
+                content.close()
+        return 0
+
+
+def mount(folder: str, stage: Stage, report: Callable[[str], None]) -> None:
+    """Publish the stage's buses in this folder, until it is unmounted or a signal comes. Raises
+    `SourceError` where that cannot be."""
+    fuse = _mfusepy()
+    library = fuse._libfuse  # noqa: SLF001 (as above)
+    library.fuse_get_session.argtypes = library.fuse_session_exited.argtypes = [c_void_p]
+    library.fuse_get_session.restype = c_void_p
+    options: dict[str, Any] = {"fsname": "usbmon", "subtype": "usbmon"}
+    if library.fuse_version() >= _HAS_LIMIT:
+        options["max_threads"] = _THREADS
+    facility = Facility(stage, report)
+    try:
+        fuse.FUSE(facility, folder, foreground=True, raw_fi=True, **options)
+    except RuntimeError:
+        if facility.mounted:  # ended by a signal, which libfuse takes for an error
+            return
+        raise SourceError(
+            "cannot be mounted: /dev/fuse and fusermount3 are needed (on Debian: fuse3), and a "
+            "folder of yours that nothing is mounted on",
+            file=folder,
+        ) from None
