@@ -1,7 +1,7 @@
 """A virtual bus to experiment on: a host, its log, and a tape of what the tap saw.
 
 The tape holds the kernel's promise: a submission is completed or refused, once, and nothing else
-comes from it. It fails where that is broken.
+comes from it. It fails where that is broken. What was under way before it ran is not on it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Tape:
         self.loop = loop
         self.events: list[tuple[Any, ...]] = []
         self.open: set[int] = set()
+        self._known: set[int] = set()
 
     def _write(self, letter: str, urb: Urb, status: int, length: int) -> None:
         setup = urb.setup.hex() if urb.setup is not None else ""
@@ -38,6 +39,7 @@ class Tape:
     def submit(self, urb: Urb) -> None:
         assert urb.id not in self.open
         self.open.add(urb.id)
+        self._known.add(urb.id)
         self._write("S", urb, urb.status, len(urb.buffer))
 
     def submit_error(self, urb: Urb, error: int) -> None:
@@ -45,6 +47,8 @@ class Tape:
         self._write("E", urb, error, 0)
 
     def complete(self, urb: Urb, status: int) -> None:
+        if urb.id not in self._known:
+            return
         self.open.remove(urb.id)
         self._write("C", urb, status, urb.actual_length)
 

@@ -173,6 +173,8 @@ class Device:
 
     def power_off(self) -> None:
         """Unplugged, or the port has no power."""
+        if self.loop is None:
+            return
         self.bus_reset()
         self.loop = None
 
@@ -181,8 +183,10 @@ class Device:
         self.address = 0
         self._configure(0)
         self.remote_wakeup = False
-        self._waiting.clear()
+        waiting, self._waiting = self._waiting, {}
         self.reset()
+        for wake in waiting.values():  # they find out that nobody answers
+            wake()
 
     def handler(self, address: int) -> Callable[..., Any] | None:
         """The method of an endpoint of the present configuration and alternate settings."""

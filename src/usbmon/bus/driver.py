@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from usbmon.bus.loop import SECOND, Timer
-from usbmon.bus.urb import CONTROL, Urb
+from usbmon.bus.urb import CONTROL, EINPROGRESS, Urb
 from usbmon.usb.errno import status_name
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _T = TypeVar("_T")
 Steps = Generator[Any, Any, _T]
 
 ENOENT: Final = -2
+EBUSY: Final = -16
 EREMOTEIO: Final = -121
 ETIMEDOUT: Final = -110
 ECONNRESET: Final = -104
@@ -100,8 +101,11 @@ class Lock:
 
     def release(self) -> None:
         self._holder = None
-        if self._line:
-            self._line.popleft().wake()
+        while self._line:
+            task = self._line.popleft()
+            if not task.done:
+                task.wake()
+                return
 
 
 class _Me:
@@ -123,7 +127,7 @@ class Task:
         self.error: Exception | None = None
         self._steps = steps
         self._mail: deque[Any] = deque()
-        self._out: set[Urb] = set()
+        self._out: dict[Urb, None] = {}  # in their order
         self._receiving = False
         self._timer: Timer | None = None
 
@@ -154,7 +158,7 @@ class Task:
     def _end(self) -> None:
         self.done = True
         self.host.loop.cancel(self._timer)
-        self.host.tasks.discard(self)
+        self.host.tasks.pop(self, None)
 
     def _resume(self, value: Any) -> None:
         """Go on until a step has to wait."""
@@ -187,12 +191,7 @@ class Task:
         return self._transfer(step.urb, step.timeout)
 
     def do_submit(self, step: Submit) -> tuple[bool, Any]:
-        step.urb.complete = self._mailed
-        self._out.add(step.urb)
-        error = step.urb.device.controller.submit(step.urb)
-        if error:
-            self._out.discard(step.urb)
-        return False, error
+        return False, self._submit(step.urb, self._mailed)
 
     def do_receive(self, step: Receive) -> tuple[bool, Any]:
         if self._mail:
@@ -220,25 +219,32 @@ class Task:
         return True, None
 
     def _transfer(self, urb: Urb, timeout: int | None) -> tuple[bool, Any]:
-        controller = urb.device.controller
-        urb.complete = self._completed
-        self._out.add(urb)
-        error = controller.submit(urb)
+        error = self._submit(urb, self._completed)
         if error:
-            urb.status = error
-            self._out.discard(urb)
+            if error != EBUSY:  # then it is still what it was
+                urb.status = error
             return False, urb
         if timeout is not None:
-            self._timer = self.host.loop.call_later(timeout, controller.unlink, urb, ENOENT)
+            unlink = urb.device.controller.unlink
+            self._timer = self.host.loop.call_later(timeout, unlink, urb, ENOENT)
         return True, None
 
+    def _submit(self, urb: Urb, complete: Callable[[Urb], None]) -> int:
+        if urb.status == EINPROGRESS:
+            return EBUSY
+        urb.complete = complete
+        error = urb.device.controller.submit(urb)
+        if not error:
+            self._out[urb] = None
+        return error
+
     def _completed(self, urb: Urb) -> None:
-        self._out.discard(urb)
+        self._out.pop(urb, None)
         self.host.loop.cancel(self._timer)
         self._resume(urb)
 
     def _mailed(self, urb: Urb) -> None:
-        self._out.discard(urb)
+        self._out.pop(urb, None)
         self.send(urb)
 
     def _deliver(self) -> None:

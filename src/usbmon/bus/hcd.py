@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from usbmon.bus.hub import Hub
 from usbmon.bus.queues import AsyncQueue, InterruptQueue, IsoQueue, Queue, RootQueue, Wire
-from usbmon.bus.timing import Speed, interval_of
+from usbmon.bus.timing import Speed, interval_limit, interval_of, wire_time
 from usbmon.bus.urb import (
     BULK,
     CONTROL,
@@ -40,6 +40,7 @@ ENODEV: Final = -19
 EINVAL: Final = -22
 ENOSPC: Final = -28
 EIDRM: Final = -43
+EBADR: Final = -53
 EMSGSIZE: Final = -90
 ECONNRESET: Final = -104
 ESHUTDOWN: Final = -108
@@ -51,7 +52,7 @@ _FIRST_ID: Final = 0xFFFF_8880_0400_0000
 _ID_STEP: Final = 192
 
 # Periodic transfers may take 80 % of a microframe, 90 % of a frame (USB 2.0 §5.6.4, §5.7.4).
-_PERIODIC_PART: Final = {Speed.LOW: 90, Speed.FULL: 90, Speed.HIGH: 80, Speed.SUPER: 90}
+_PERIODIC_PART: Final = {Speed.LOW: 0.9, Speed.FULL: 0.9, Speed.HIGH: 0.8, Speed.SUPER: 0.9}
 
 _QUEUES: Final[dict[int, type[Queue]]] = {
     CONTROL: AsyncQueue,
@@ -93,7 +94,6 @@ class HostController:
         self.urbs = 0
         self.completed = 0
         self._next_id = _FIRST_ID + (busnum << 32)
-        self._wires: dict[object, Wire] = {}
         root.power_on(loop, root.speed)
 
     # Drivers.
@@ -127,6 +127,8 @@ class HostController:
         if urb.type is CONTROL:
             if urb.setup is None or len(urb.setup) != 8:
                 return ENOEXEC
+            if int.from_bytes(urb.setup[6:8], "little") != len(urb.buffer):
+                return EBADR
         elif urb.device.configuration == 0:
             return ENODEV
         error = _misfit(urb, endpoint)
@@ -143,12 +145,14 @@ class HostController:
     def _enqueue(self, urb: Urb, endpoint: HostEndpoint) -> int:
         """usb_hcd_link_urb_to_ep, and the controller's own reasons."""
         error = 0
-        if self.dead:
-            error = ESHUTDOWN
-        elif not endpoint.enabled:
+        if not endpoint.enabled:
             error = ENOENT
         elif urb.device.suspended:
             error = EHOSTUNREACH
+        elif self.dead:
+            error = ESHUTDOWN
+        elif endpoint.queue is None and not self._reserve(urb.device, endpoint):
+            error = ENOSPC
         if error:
             urb.status = error
             return error
@@ -159,9 +163,25 @@ class HostController:
         endpoint.queue.add(urb)
         return 0
 
+    def _reserve(self, device: HostDevice, endpoint: HostEndpoint) -> bool:
+        """Whether the wire has room for another periodic endpoint, which then has it."""
+        if endpoint.type not in (INTERRUPT, ISOCHRONOUS) or device.parent is None:
+            return True
+        speed = device.speed
+        packets = -(-endpoint.per_interval // endpoint.max_packet)
+        cost = wire_time(speed, endpoint.type, endpoint.per_interval, packets)
+        share = cost / (speed.frame * interval_of(speed, endpoint.type, endpoint.b_interval))
+        wire = self.wire(device)
+        if wire.reserved + share > _PERIODIC_PART[speed]:
+            return False
+        wire.reserved += share
+        endpoint.reserved = share
+        return True
+
     def unlink(self, urb: Urb, status: int = ECONNRESET) -> int:
         """Take it back (usb_unlink_urb, with -ECONNRESET, or usb_kill_urb, with -ENOENT): it
-        completes with this status soon, or as it was just about to. -EIDRM if it is not here."""
+        completes with this status soon. 0, where the kernel says -EINPROGRESS; -EIDRM if it is not
+        here, -EBUSY if it is being taken back already."""
         endpoint = urb.device.endpoints.get(urb.endpoint if urb.type is not CONTROL else 0)
         queue = endpoint.queue if endpoint is not None else None
         if queue is None or urb.status != EINPROGRESS:
@@ -180,7 +200,8 @@ class HostController:
             if not urb.unlinked:
                 urb.unlinked = ESHUTDOWN
             endpoint.queue.remove(urb)
-        endpoint.queue = None
+        self.wire(endpoint.queue.device).reserved -= endpoint.reserved
+        endpoint.queue, endpoint.reserved = None, 0.0
 
     def give_back(self, urb: Urb, status: int) -> None:
         """Back to its driver (__usb_hcd_giveback_urb)."""
@@ -211,6 +232,13 @@ class HostController:
             return None
         return port.device if port.device.address == device.devnum else None
 
+    def is_linked(self, device: HostDevice) -> bool:
+        """Whether something hears the bus at its port, under whatever address."""
+        if device.parent is None:
+            return True
+        port = self.port(device)
+        return port is not None and port.device is not None and port.is_open
+
     def port(self, device: HostDevice) -> Port | None:
         """The port that this device was found at; None if its hub is gone."""
         hub = self.model(device.parent) if device.parent is not None else None
@@ -232,13 +260,15 @@ class HostController:
     def wire(self, device: HostDevice) -> Wire:
         """What carries its transactions: the bus or, below a high-speed hub, the line behind that
         hub's transaction translator (USB 2.0 §11.14)."""
-        key: object = device.speed
+        holder = device
         if device.speed in (Speed.LOW, Speed.FULL):
-            hub = device.parent
-            while hub is not None and hub.speed in (Speed.LOW, Speed.FULL):
-                hub = hub.parent
-            key = hub
-        return self._wires.setdefault(key, Wire(self.loop))
+            while holder.parent is not None and holder.speed in (Speed.LOW, Speed.FULL):
+                holder = holder.parent
+        else:
+            while holder.parent is not None:
+                holder = holder.parent
+        slow = holder.parent is not None or device.speed in (Speed.LOW, Speed.FULL)
+        return holder.line(self.loop, slow=slow)
 
 
 def _misfit(urb: Urb, endpoint: HostEndpoint) -> int:
@@ -248,14 +278,17 @@ def _misfit(urb: Urb, endpoint: HostEndpoint) -> int:
     if urb.type is ISOCHRONOUS:
         if not urb.packets:
             return EINVAL
-        limit = endpoint.max_packet * endpoint.mult
+        limit = endpoint.per_interval
         for packet in urb.packets:
             if packet.length > limit or packet.offset + packet.length > len(urb.buffer):
                 return EMSGSIZE
             packet.status, packet.actual_length = EXDEV, 0
     if urb.type in (INTERRUPT, ISOCHRONOUS):
         natural = interval_of(urb.device.speed, urb.type, endpoint.b_interval)
-        urb.interval = urb.interval or natural
-        if urb.interval <= 0:
+        interval = urb.interval or natural
+        if interval <= 0:
             return EINVAL
+        # usb_submit_urb: a power of two, within what controllers can do
+        most = interval_limit(urb.device.speed, urb.type)
+        urb.interval = min(1 << (interval.bit_length() - 1), most)
     return 0

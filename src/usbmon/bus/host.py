@@ -10,12 +10,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from usbmon.bus.driver import Driver, Steps, Task, control_in, control_out
+from usbmon.bus.driver import (
+    Driver,
+    Lock,
+    Steps,
+    Task,
+    UrbFailed,
+    control_in,
+    control_out,
+)
 from usbmon.bus.hcd import HostController
 from usbmon.bus.hub import Hub, RootHub
 from usbmon.bus.loop import Loop
+from usbmon.bus.queues import Wire
 from usbmon.bus.timing import Speed
-from usbmon.bus.urb import TransferType, Urb
+from usbmon.bus.urb import ISOCHRONOUS, TransferType, Urb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +44,7 @@ class HostEndpoint:
         "max_packet",
         "mult",
         "queue",
+        "reserved",
         "type",
     )
 
@@ -49,10 +59,21 @@ class HostEndpoint:
         self.b_interval = descriptor[6]
         self.enabled = True
         self.queue: Queue | None = None
+        self.reserved = 0.0
 
     @property
     def is_in(self) -> bool:
         return self.address & 0x80 != 0
+
+    @property
+    def per_interval(self) -> int:
+        """Bytes that a periodic endpoint may move an interval: with the high bandwidth of USB 2.0
+        §5.9, or the burst of its SuperSpeed companion (USB 3.2 §9.6.7)."""
+        companion = self.descriptor[self.descriptor[0] :]
+        if len(companion) >= 6 and companion[1] == 0x30:
+            mult = companion[3] & 3 if self.type is ISOCHRONOUS else 0
+            return self.max_packet * (companion[2] + 1) * (mult + 1)
+        return self.max_packet * self.mult
 
 
 class HostInterface:
@@ -87,7 +108,7 @@ class HostConfiguration:
         self.value = raw[5]
         self.settings: list[HostInterface] = []
         self.associations: list[bytes] = []
-        for descriptor in walk(raw[raw[0] :]):
+        for descriptor in walk(raw[max(raw[0], 9) :]):
             self._take(device, descriptor)
 
     def _take(self, device: HostDevice, descriptor: bytes) -> None:
@@ -147,8 +168,19 @@ class HostDevice:
         self.drivers: dict[int, Driver] = {}
         self.active: dict[int, HostInterface] = {}
         self.children: dict[int, HostDevice] = {}
+        self.wire: Wire | None = None
+        self.wire_slow: Wire | None = None
         size = {Speed.LOW: 8, Speed.FULL: 64, Speed.HIGH: 64, Speed.SUPER: 512}[speed]
         self.endpoints = {0: HostEndpoint(bytes((7, 5, 0, 0)) + size.to_bytes(2, "little") + b"\0")}
+
+    def line(self, loop: Loop, *, slow: bool) -> Wire:
+        """The wire of a root hub, or the slow one behind a transaction translator: of this hub, or
+        of the root."""
+        if slow:
+            self.wire_slow = self.wire_slow or Wire(loop)
+            return self.wire_slow
+        self.wire = self.wire or Wire(loop)
+        return self.wire
 
     @property
     def level(self) -> int:
@@ -222,6 +254,18 @@ class HostDevice:
         self.enable(setting)
         return setting
 
+    def choose(self, value: int) -> None:
+        """Another configuration is active (0: none): the endpoints of the old one go, those of
+        the new one come."""
+        for number in list(self.active):
+            self.disable(number)
+        self.active.clear()
+        self.configuration = value
+        configuration = self.active_configuration
+        for setting in configuration.settings if configuration is not None else ():
+            if setting.alternate == 0:
+                self.enable(setting)
+
     def enable(self, setting: HostInterface) -> None:
         """Let drivers submit to its endpoints."""
         self.active[setting.number] = setting
@@ -235,6 +279,7 @@ class HostDevice:
         for endpoint in setting.endpoints if setting is not None else ():
             endpoint.enabled = False
             self.controller.flush(endpoint)
+            self.endpoints.pop(endpoint.address, None)
 
     def __repr__(self) -> str:
         vendor, product = self.id if self.descriptor else (0, 0)
@@ -262,7 +307,8 @@ class Host:
         self.root_hubs: list[HostDevice] = []
         self.driver_types = all_drivers() if drivers is None else drivers
         self.report = report or (lambda _line: None)
-        self.tasks: set[Task] = set()
+        self.tasks: dict[Task, None] = {}  # in their order
+        self.address0: dict[HostController, Lock] = {}
 
     def add_controller(self, speed: Speed = Speed.HIGH, ports: int = 4) -> HostController:
         """A controller with a root hub of its own, and the driver of that hub at work."""
@@ -270,6 +316,7 @@ class Host:
         root = RootHub(ports, speed=speed, serial=f"usbmon.{busnum - 1}")
         controller = HostController(self.loop, busnum, root)
         self.controllers.append(controller)
+        self.address0[controller] = Lock()
         device = HostDevice(controller, speed)
         device.devnum = root.address = 1
         controller.devices[1] = device
@@ -293,6 +340,8 @@ class Host:
     def plug(self, device: Device, hub: Hub | None = None, port: int | None = None) -> None:
         """Plug a device in: into a hub, or into a root hub that fits; at the first free port if
         none is said (ports count from 1). Raises ValueError where there is no room."""
+        if self.is_plugged(device):
+            raise ValueError("the device is plugged in already")
         ports = (hub or self.controller_for(device).root).ports
         if port is None:
             free = [n for n, p in enumerate(ports, 1) if p.device is None]
@@ -329,7 +378,7 @@ class Host:
     def spawn(self, steps: Steps[Any], owner: object = None) -> Task:
         """Run a generator of steps (see `driver`); it starts at once."""
         task = Task(self, steps, owner)
-        self.tasks.add(task)
+        self.tasks[task] = None
         task.start()
         return task
 
@@ -356,19 +405,27 @@ class Host:
             interface = device.active[number]
             for kind in self.driver_types:
                 if kind.matches(interface):
-                    driver = kind(self, interface)
-                    device.drivers[number] = driver
-                    yield from driver.probe()
-                    driver.probed = True
+                    yield from self._probe(kind(self, interface), number)
                     break
+
+    def _probe(self, driver: Driver, number: int) -> Steps[None]:
+        driver.device.drivers[number] = driver
+        try:
+            yield from driver.probe()
+            driver.probed = True
+        except (UrbFailed, LookupError) as error:
+            name = f"{driver.name} {driver.device.name}:{driver.device.configuration}.{number}"
+            self.report(f"{name}: probe failed, {error}")
+            if driver.device.drivers.get(number) is driver:
+                del driver.device.drivers[number]
 
     def release(self, device: HostDevice) -> None:
         """The device has gone (usb_disconnect): its children first, then its drivers."""
         device.is_there = False
-        for child in list(device.children.values()):
-            self.release(child)
         if device.devnum:
             self.report(f"usb {device.name}: USB disconnect, device number {device.devnum}")
+        for child in list(device.children.values()):
+            self.release(child)
         for number in list(device.active):
             device.disable(number)
         for driver in dict.fromkeys(device.drivers.values()):

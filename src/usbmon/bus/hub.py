@@ -86,7 +86,7 @@ class Port:
         self.change = 0
         self.over_current = False
         self.loop: Loop | None = None
-        self._speed = speed
+        self.speed = speed
         self._reset_time = reset_time
         self._on_change = on_change
         self._timer: Timer | None = None
@@ -98,7 +98,7 @@ class Port:
 
     @property
     def is_super(self) -> bool:
-        return self._speed is Speed.SUPER
+        return self.speed is Speed.SUPER
 
     @property
     def status(self) -> int:
@@ -158,6 +158,8 @@ class Port:
 
     def set_over_current(self, present: bool) -> None:
         """Too much current is drawn, which switches the port off; or no longer."""
+        if present == self.over_current:
+            return
         self.over_current = present
         if present:
             self.set_power(False)
@@ -179,16 +181,18 @@ class Port:
         elif not on:
             self._cancel()
             self.state = PortState.POWERED_OFF
+            self.change = 0
             if self.device is not None:
                 self.device.power_off()
 
-    def reset(self) -> None:
-        """PORT_RESET: afterwards the port is enabled, and the device in its default state."""
+    def reset(self, *, warm: bool = False) -> None:
+        """PORT_RESET: afterwards the port is enabled, and the device in its default state. `warm`:
+        BH_PORT_RESET of SuperSpeed."""
         if self.device is None or self.state in (PortState.POWERED_OFF, PortState.DISCONNECTED):
             return
         self._cancel()
         self.state = PortState.RESETTING
-        self._later(self._reset_time, self._reset_done)
+        self._later(self._reset_time, self._reset_done, RESET | (BH_RESET if warm else 0))
 
     def disable(self) -> None:
         """CLEAR_FEATURE(PORT_ENABLE), or an error on the line."""
@@ -214,17 +218,17 @@ class Port:
         assert self.device is not None
         assert self.loop is not None
         order = list(Speed)
-        speed = min(self.device.wanted_speed, self._speed, key=order.index)
+        speed = min(self.device.wanted_speed, self.speed, key=order.index)
         # A SuperSpeed link trains by itself; others wait for a reset.
         self.state = PortState.ENABLED if self.is_super else PortState.DISABLED
         self.device.power_on(self.loop, speed)
         self._changed(CONNECTION)
 
-    def _reset_done(self) -> None:
+    def _reset_done(self, change: int) -> None:
         assert self.device is not None
         self.state = PortState.ENABLED
         self.device.bus_reset()
-        self._changed(RESET)
+        self._changed(change)
 
     def _resume(self) -> None:
         self.state = PortState.RESUMING
@@ -238,9 +242,9 @@ class Port:
         self.change |= bits
         self._on_change()
 
-    def _later(self, delay: int, function: Callable[[], None]) -> None:
+    def _later(self, delay: int, function: Callable[..., None], *args: int) -> None:
         assert self.loop is not None
-        self._timer = self.loop.call_later(delay, function)
+        self._timer = self.loop.call_later(delay, function, *args)
 
     def _cancel(self) -> None:
         if self.loop is not None:
@@ -253,7 +257,12 @@ class Hub(Device):
     here)."""
 
     descriptor = DeviceDescriptor(
-        0x1209, 0x7068, bDeviceClass=9, iManufacturer="usbmon", iProduct="Hub"
+        0x1209,
+        0x7068,
+        bDeviceClass=9,
+        bDeviceProtocol=1,  # one transaction translator
+        iManufacturer="usbmon",
+        iProduct="Hub",
     )
     has_root_timing: ClassVar[bool] = False
     interval: ClassVar[int] = 12
@@ -283,6 +292,7 @@ class Hub(Device):
     def power_on(self, loop: Loop, speed: Speed) -> None:
         for port in self.ports:
             port.loop = loop
+            port.speed = speed
         super().power_on(loop, speed)
 
     def reset(self) -> None:
@@ -341,13 +351,15 @@ class Hub(Device):
     def _set_feature(self, port: Port, setup: Setup) -> None:
         feature = setup.wValue
         if feature in (PORT_RESET, BH_PORT_RESET):
-            port.reset()
+            port.reset(warm=feature == BH_PORT_RESET)
         elif feature == PORT_SUSPEND:
             port.suspend()
         elif feature == PORT_POWER:
             port.set_power(True)
         elif feature == PORT_LINK_STATE and setup.wIndex >> 8 == 3:
             port.suspend()
+        elif feature == PORT_LINK_STATE and setup.wIndex >> 8 == 4:
+            port.disable()
         elif feature == PORT_LINK_STATE:
             port.resume()
         elif feature not in _IGNORED:

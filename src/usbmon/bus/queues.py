@@ -20,8 +20,17 @@ from typing import TYPE_CHECKING, Any, Final
 from usbmon.bus import faults
 from usbmon.bus.device import NAK, Nak, Stall
 from usbmon.bus.loop import MS, US
-from usbmon.bus.timing import interval_of, slice_size, wire_time
-from usbmon.bus.urb import CONTROL, EXDEV, INTERRUPT, ISOCHRONOUS, URB_ZERO_PACKET, IsoPacket, Urb
+from usbmon.bus.timing import FRAME, interval_of, slice_size, wire_time
+from usbmon.bus.urb import (
+    BULK,
+    CONTROL,
+    EXDEV,
+    INTERRUPT,
+    ISOCHRONOUS,
+    URB_ZERO_PACKET,
+    IsoPacket,
+    Urb,
+)
 
 if TYPE_CHECKING:
     from usbmon.bus.device import Device
@@ -48,7 +57,8 @@ _ISO_LEAD: Final = 2
 class Wire:
     """One line of endpoints whose slices go over the same wire, in turns.
 
-    `debt` is what periodic transfers, which go first, have taken since the last slice.
+    `debt` is what periodic transfers, which go first, have taken since the last slice, `reserved`
+    the part of the time that their endpoints may take.
     """
 
     def __init__(self, loop: Loop) -> None:
@@ -56,16 +66,19 @@ class Wire:
         self._line: deque[AsyncQueue] = deque()
         self._is_busy = False
         self.debt = 0
+        self.reserved = 0.0
 
     def enlist(self, queue: AsyncQueue) -> None:
         if not queue.is_listed:
             queue.is_listed = True
             self._line.append(queue)
             if not self._is_busy:
-                self._next()
+                # Not at once: who enlists may be in the middle of a model's method.
+                self._is_busy = True
+                self.debt = 0  # of the time when nobody wanted the wire
+                self._loop.call_later(0, self._next)
 
     def _next(self) -> None:
-        self._is_busy = True
         while self._line:
             queue = self._line.popleft()
             queue.is_listed = False
@@ -102,6 +115,9 @@ class Queue(ABC):
     def start(self) -> None:
         """There is a new first URB, or the device is ready to go on with it."""
 
+    def interrupted(self) -> None:  # noqa: B027 (most have nothing to do)
+        """The first URB was taken away in the midst of its work."""
+
     def finish(self, status: int) -> None:
         """The first URB is done."""
         urb = self.urbs.popleft()
@@ -116,13 +132,15 @@ class Queue(ABC):
         self.loop.call_at((self.loop.now // frame + 1) * frame, self._unlinked, urb)
 
     def _unlinked(self, urb: Urb) -> None:
-        if urb in self.urbs:
+        if urb.unlinked and urb in self.urbs:
             self.remove(urb)
 
     def remove(self, urb: Urb) -> None:
         """Give it back now, with the status it was unlinked with."""
         was_first = self.urbs[0] is urb
         self.urbs.remove(urb)
+        if was_first:
+            self.interrupted()
         self.controller.give_back(urb, 0)
         if was_first and self.urbs:
             self.start()
@@ -138,6 +156,10 @@ class _Transacting(Queue):
         self._begun: Urb | None = None
         self._result: tuple[Urb, int, int | None] | None = None
         self._short = False
+        self._held = False
+
+    def interrupted(self) -> None:
+        self._begun = self._result = None
 
     def woken(self) -> None:
         """The device that had answered NAK is ready."""
@@ -147,15 +169,20 @@ class _Transacting(Queue):
         """Do at most `size` bytes of the first URB: nanoseconds that it takes, and the result for
         `settle`. None for a NAK: `start` is called when there is more to say."""
         urb = self.urbs[0]
+        if urb.unlinked:  # the queue goes on when it has been given back
+            return None
         model = self.controller.model(self.device)
         if model is None:
             return self._failed(urb, EPROTO, _TRIES * _SILENCE)
         if self._begun is not urb:
             self._begun = urb
-            self._short = False
+            self._short = self._held = False
             cost = self._fault(urb, model)
             if cost != 0:
                 return cost
+        if self._held:
+            self._wait(urb, model)
+            return None
         try:
             answer = self._ask(urb, model, size)
         except Stall:
@@ -165,9 +192,13 @@ class _Transacting(Queue):
         if answer is None:
             return self._failed(urb, EPROTO, _TRIES * _SILENCE)
         if isinstance(answer, Nak):
-            model.wait(0 if urb.type is CONTROL else urb.endpoint, self.woken)
+            self._wait(urb, model)
             return None
         return self._moved(urb, answer, size)
+
+    def _wait(self, urb: Urb, model: Device) -> None:
+        """NAK: until the model says that it is ready, or is reset or gone."""
+        model.wait(0 if urb.type is CONTROL else urb.endpoint, self.woken)
 
     def _fault(self, urb: Urb, model: Device) -> int | None:
         """0 if nothing goes wrong here; else as `transact`."""
@@ -184,12 +215,19 @@ class _Transacting(Queue):
         if fault.kind == "short":
             self._short = True
             return 0
-        if fault.kind == "nak":
-            self.loop.call_later(fault.duration, self.start)
-        elif fault.kind == "disconnect":
+        if fault.kind == "disconnect":
             self.controller.pull(model)
             return self._failed(urb, EPROTO, _TRIES * _SILENCE)
-        return None
+        self._held = True
+        if fault.kind == "nak":
+            self.loop.call_later(fault.duration, self._release, urb)
+        return 0
+
+    def _release(self, urb: Urb) -> None:
+        """The time of a fault "nak" is over."""
+        if self._begun is urb and self.urbs and self.urbs[0] is urb:
+            self._held = False
+            self.start()
 
     def _ask(self, urb: Urb, model: Device, size: int) -> bytes | int | Nak | None:
         """Bytes from the device, or how many went to it; None if it does not answer at all."""
@@ -218,6 +256,7 @@ class _Transacting(Queue):
             moved = answer
             wants_empty = (
                 urb.transfer_flags & URB_ZERO_PACKET
+                and urb.type is BULK
                 and moved
                 and len(urb.buffer) % self.endpoint.max_packet == 0
             )
@@ -255,7 +294,7 @@ class _Transacting(Queue):
         if result is None or not self.urbs or self.urbs[0] is not result[0]:
             return  # unlinked meanwhile
         urb, moved, status = result
-        if moved and self.controller.model(self.device) is None:
+        if status in (0, None) and not self.controller.is_linked(self.device):
             moved, status = 0, EPROTO  # unplugged meanwhile
         urb.actual_length += moved
         if status is None:
@@ -286,7 +325,7 @@ class AsyncQueue(_Transacting):
             return None
         urb = self.urbs[0]
         left = len(urb.buffer) - urb.actual_length
-        return self.transact(min(left, self._slice))
+        return self.transact(left if urb.type is CONTROL else min(left, self._slice))
 
     def settle(self) -> None:
         super().settle()
@@ -306,6 +345,7 @@ class InterruptQueue(_Transacting):
         self._phase = controller.loop.now // frame * frame % self._period
         self._last = -1
         self._timer: Timer | None = None
+        self._wire = controller.wire(device)
 
     def start(self) -> None:
         if self._timer is None:
@@ -323,10 +363,10 @@ class InterruptQueue(_Transacting):
             return
         self._last = self.loop.now
         urb = self.urbs[0]
-        size = self.endpoint.max_packet * self.endpoint.mult
-        cost = self.transact(min(size, len(urb.buffer) - urb.actual_length))
+        left = len(urb.buffer) - urb.actual_length
+        cost = self.transact(min(self.endpoint.per_interval, left))
         if cost is not None:
-            self.controller.wire(self.device).debt += cost
+            self._wire.debt += cost
             self._timer = self.loop.call_later(cost, self._over)
 
     def _over(self) -> None:
@@ -337,59 +377,73 @@ class InterruptQueue(_Transacting):
 
 
 class IsoQueue(Queue):
-    """A packet an interval, each in its frame."""
+    """A packet an interval, each in its frame.
+
+    `start_frame` of an URB is the number of its first frame as controllers count: in 11 bits, or
+    14 bits of microframes.
+    """
 
     def __init__(
         self, controller: HostController, device: HostDevice, endpoint: HostEndpoint
     ) -> None:
         super().__init__(controller, device, endpoint)
+        self._frame = device.speed.frame
+        self._mask = 0x7FF if self._frame == FRAME else 0x3FFF
         self._next = 0
+        self._starts: dict[Urb, int] = {}
         self._timer: Timer | None = None
+        self._wire = controller.wire(device)
 
     def add(self, urb: Urb) -> None:
-        frame = self.loop.now // self.device.speed.frame + _ISO_LEAD
+        frame = self.loop.now // self._frame + _ISO_LEAD
         interval = urb.interval
         if not self.urbs or self._next < frame:
             self._next = -(-frame // interval) * interval
-        urb.start_frame = self._next
+        self._starts[urb] = self._next
+        urb.start_frame = self._next & self._mask
         self._next += interval * len(urb.packets)
         super().add(urb)
 
     def start(self) -> None:
         urb = self.urbs[0]
-        end = urb.start_frame + urb.interval * len(urb.packets)
+        end = self._starts[urb] + urb.interval * len(urb.packets)
         self.loop.cancel(self._timer)
-        self._timer = self.loop.call_at(end * self.device.speed.frame, self._over)
+        self._timer = self.loop.call_at(end * self._frame, self._over)
 
     def _over(self) -> None:
-        self._settle(self.urbs[0], len(self.urbs[0].packets))
+        urb = self.urbs[0]
+        self._settle(urb, len(urb.packets))
+        del self._starts[urb]
         self.finish(0)
 
     def remove(self, urb: Urb) -> None:
         """The packets whose frames are over have been carried out."""
-        passed = self.loop.now // self.device.speed.frame - urb.start_frame
+        start = self._starts.pop(urb)
         if self.urbs[0] is urb:
             self.loop.cancel(self._timer)
-            self._settle(urb, max(0, min(passed // urb.interval, len(urb.packets))))
+            passed = (self.loop.now // self._frame - start) // urb.interval
+            self._starts[urb] = start
+            self._settle(urb, max(0, min(passed, len(urb.packets))))
+            del self._starts[urb]
         super().remove(urb)
 
     def _settle(self, urb: Urb, count: int) -> None:
         model = self.controller.model(self.device)
         handler = model.handler(urb.endpoint) if model is not None else None
+        start = self._starts[urb]
         moved = 0
         for number, packet in enumerate(urb.packets[:count]):
-            frame = urb.start_frame + number * urb.interval
+            frame = start + number * urb.interval
             self._packet(urb, packet, frame, model, handler)
             moved += packet.actual_length
         urb.actual_length = moved
         urb.error_count = sum(packet.status not in (0, EXDEV) for packet in urb.packets)
-        cost = wire_time(self.device.speed, ISOCHRONOUS, moved, max(count, 1))
-        self.controller.wire(self.device).debt += cost
+        self._wire.debt += wire_time(self.device.speed, ISOCHRONOUS, moved, max(count, 1))
 
     def _packet(
         self, urb: Urb, packet: IsoPacket, frame: int, model: Device | None, handler: Any
     ) -> None:
-        if model is None or handler is None:
+        if model is None or model.loop is None or handler is None:
             packet.status = EPROTO
             return
         fault = self._fault(urb, model)

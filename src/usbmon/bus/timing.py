@@ -65,6 +65,16 @@ def slice_size(speed: Speed, max_packet: int) -> int:
     return max(1, _SLICE[speed] // max_packet) * max_packet
 
 
+def interval_limit(speed: Speed, type: TransferType) -> int:
+    """The longest interval, in (micro)frames, that usb_submit_urb lets pass; longer ones become
+    this."""
+    if speed is Speed.SUPER:
+        return 1 << 15
+    if speed is Speed.HIGH:
+        return 1024 * 8
+    return 128 if type is INTERRUPT else 1024
+
+
 def interval_of(speed: Speed, type: TransferType, b_interval: int) -> int:
     """The interval of a periodic endpoint in (micro)frames, from its bInterval.
 

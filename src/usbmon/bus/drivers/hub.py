@@ -62,8 +62,13 @@ _WORDS: Final = {
     Speed.SUPER: "SuperSpeed",
 }
 
+ENOENT: Final = -2
 EPROTO: Final = -71
 ENOTCONN: Final = -107
+# The status endpoint is not asked again after these, nor after so many other errors in a row
+# (hub_irq).
+_GONE: Final = (ENOENT, -104, -108)
+_STATUS_TRIES: Final = 10
 
 
 class HubDriver(Driver):
@@ -85,7 +90,7 @@ class HubDriver(Driver):
         is_super = device.speed is Speed.SUPER
         kind, size = (0x2A, 12) if is_super else (0x29, 15)
         raw = yield from device.control_in(0xA0, 6, kind << 8, 0, size)
-        self.ports = raw[2]
+        self.ports = _at_least(raw, 7, "hub descriptor")[2]
         yield from device.control_in(0x80, 0, 0, 0, 2)
         yield from device.control_in(0xA0, 0, 0, 0, 4)
         if is_super and device.parent is not None:
@@ -110,9 +115,11 @@ class HubDriver(Driver):
         error = yield Submit(urb)
         for port in taken:
             yield from self._try(port, connected=True)
+        failures = 0
         while not error:
             done = yield Receive()
-            if done.status:
+            failures = failures + 1 if done.status else 0
+            if done.status in _GONE or failures > _STATUS_TRIES:
                 return
             bits = int.from_bytes(done.data, "little")
             error = yield Submit(urb)
@@ -130,7 +137,7 @@ class HubDriver(Driver):
 
     def _status(self, port: int) -> Steps[tuple[int, int]]:
         raw = yield from self.device.control_in(0xA3, 0, 0, port, 4)
-        status, change = struct.unpack("<HH", raw)
+        status, change = struct.unpack("<HH", _at_least(raw, 4, "port status"))
         return status, change
 
     def _set(self, port: int, feature: int) -> Steps[None]:
@@ -221,6 +228,8 @@ class HubDriver(Driver):
                 self.host.report(
                     f"usb {self.device.name}-port{port}: device not accepting, {error}"
                 )
+                if port in self.device.children:
+                    self.host.release(self.device.children[port])
                 if error.status == ENOTCONN:
                     break
                 continue
@@ -236,7 +245,17 @@ class HubDriver(Driver):
         self.host.report(f"usb {self.device.name}-port{port}: unable to enumerate USB device")
 
     def _init(self, port: int) -> Steps[HostDevice]:
-        """hub_port_init: a device with an address and its descriptor."""
+        """hub_port_init: a device with an address and its descriptor. One device of a bus at a
+        time has address 0."""
+        lock = self.host.address0[self.device.controller]
+        yield from lock.acquire()
+        try:
+            device = yield from self._init_alone(port)
+        finally:
+            lock.release()
+        return device
+
+    def _init_alone(self, port: int) -> Steps[HostDevice]:
         status = yield from self._reset(port)
         speed = self._speed(status)
         device = HostDevice(self.device.controller, speed, self.device, port)
@@ -244,6 +263,7 @@ class HubDriver(Driver):
         self.host.report(
             f"usb {device.name}: new {_WORDS[speed]} USB device number {devnum} using usbmon-hcd"
         )
+        self.device.children[port] = device
         if speed is Speed.SUPER:
             yield from self._address_super(device, devnum)
         else:
@@ -251,8 +271,8 @@ class HubDriver(Driver):
             device.endpoints[0].max_packet = head[7]
             yield from self._reset(port)
             yield from self._set_address(device, devnum)
-        self.device.children[port] = device
-        device.descriptor = yield from device.get_descriptor(1, 0, 18)
+        raw = yield from device.get_descriptor(1, 0, 18)
+        device.descriptor = _at_least(raw, 18, "device descriptor")
         if int.from_bytes(device.descriptor[2:4], "little") >= 0x0201:
             yield from _read_bos(device)
         return device
@@ -276,6 +296,25 @@ class HubDriver(Driver):
             if len(head) >= 8 and head[1] == 1 and head[7] in (8, 16, 32, 64):
                 return bytes(head)
         raise UrbFailed(EPROTO, f"{device.name}: bad device descriptor")
+
+    def readdress(self, device: HostDevice) -> Steps[None]:
+        """Reset the port of a device, and give it the number again that it had."""
+        devnum = device.devnum
+        device.devnum = 0
+        device.controller.flush(device.endpoints[0])
+        try:
+            yield from self._reset(device.port)
+            if device.speed is Speed.SUPER:
+                model = device.controller.model(device)
+                if model is None:
+                    raise UrbFailed(EPROTO, f"{device.name}: does not answer")
+                model.address = devnum
+            else:
+                yield from self._first_read(device)
+                yield from self._reset(device.port)
+                yield from self._set_address(device, devnum)
+        finally:
+            device.devnum = devnum
 
     def _set_address(self, device: HostDevice, devnum: int) -> Steps[None]:
         for attempt in range(_TRIES):
@@ -321,6 +360,7 @@ def _read_bos(device: HostDevice) -> Steps[None]:
     """usb_get_bos_descriptor; a device without one may say so."""
     try:
         head = yield from device.get_descriptor(15, 0, 5)
+        _at_least(head, 5, "BOS")
         yield from device.get_descriptor(15, 0, int.from_bytes(head[2:4], "little"))
     except UrbFailed:
         return
@@ -331,7 +371,9 @@ def enumerate_device(host: Host, device: HostDevice) -> Steps[None]:
     (usb_enumerate_device, usb_set_configuration)."""
     for number in range(device.descriptor[17]):
         head = yield from device.get_descriptor(2, number, 9)
+        _at_least(head, 9, "configuration descriptor")
         raw = yield from device.get_descriptor(2, number, int.from_bytes(head[2:4], "little"))
+        _at_least(raw, 9, "configuration descriptor")
         device.configurations.append(HostConfiguration(device, raw))
     for at in (15, 14, 16):  # product, manufacturer, serial number
         yield from read_string(device, device.descriptor[at])
@@ -345,10 +387,7 @@ def set_configuration(
 ) -> Steps[None]:
     """usb_set_configuration."""
     yield from device.control_out(0x00, 9, configuration.value, 0)
-    device.configuration = configuration.value
-    for setting in configuration.settings:
-        if setting.alternate == 0:
-            device.enable(setting)
+    device.choose(configuration.value)
     yield from read_string(device, configuration.raw[6])
     for setting in configuration.settings:
         if setting.alternate == 0:
@@ -368,8 +407,15 @@ def read_string(device: HostDevice, number: int) -> Steps[str]:
         raw = yield from device.get_descriptor(3, number, 255, device.langid)
     except UrbFailed:
         return ""
-    device.strings[number] = raw[2 : raw[0]].decode("utf-16-le", "replace")
+    device.strings[number] = raw[2 : max(raw[:1], default=0)].decode("utf-16-le", "replace")
     return device.strings[number]
+
+
+def _at_least(raw: bytes, size: int, what: str) -> bytes:
+    """A device may answer with less than it should."""
+    if len(raw) < size:
+        raise UrbFailed(EPROTO, f"{what} of {len(raw)} bytes, not {size}")
+    return raw
 
 
 def _announce(host: Host, device: HostDevice) -> None:
@@ -380,6 +426,30 @@ def _announce(host: Host, device: HostDevice) -> None:
     for word, at in (("Product", 15), ("Manufacturer", 14), ("SerialNumber", 16)):
         if device.string(device.descriptor[at]):
             host.report(f"usb {device.name}: {word}: {device.string(device.descriptor[at])}")
+
+
+def reset_device(host: Host, device: HostDevice) -> Steps[None]:
+    """usb_reset_and_verify_device: the port is reset, and the device gets its address and its
+    configuration again. A device that does not come back is let go of."""
+    hub = _hub_driver(device)
+    try:
+        yield from hub.readdress(device)
+        yield from device.get_descriptor(1, 0, 18)
+        if device.configuration:
+            yield from device.control_out(0x00, 9, device.configuration, 0)
+            device.choose(device.configuration)
+    except UrbFailed as error:
+        host.report(f"usb {device.name}: reset failed, {error}")
+        if device.is_there:
+            host.release(device)
+
+
+def _hub_driver(device: HostDevice) -> HubDriver:
+    assert device.parent is not None
+    for driver in device.parent.drivers.values():
+        if isinstance(driver, HubDriver):
+            return driver
+    raise UrbFailed(ENOTCONN, f"usb {device.name}: its hub has gone")
 
 
 def register_root(host: Host, device: HostDevice) -> Steps[None]:

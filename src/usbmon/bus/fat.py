@@ -1,0 +1,324 @@
+"""FAT12 and FAT16: how such a file system lies on a disk, and making one.
+
+Here: the master boot record, the boot sector, tables, directory entries and long names, as bytes
+(ECMA-107; Microsoft's FAT specification 1.03 for long names). Not here: reading and writing of
+files (`volume`).
+
+A new file system is what ``mkfs.vfat`` makes of a partition at 1 MiB, the same bytes every time.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from usbmon.bus.image import Image
+
+SECTOR: Final = 512
+ENTRY: Final = 32
+
+# The partition starts at 1 MiB, as every tool puts it.
+_START: Final = 2048
+_RESERVED: Final = 8
+_ROOT_ENTRIES: Final = 512
+_FATS: Final = 2
+_MEDIA: Final = 0xF8
+_SERIAL: Final = 0x20090605
+_SMALLEST: Final = 2 << 20
+
+# Clusters: fewer than this is FAT12, more than that no FAT16 (Microsoft, "FAT type determination").
+_FAT16_FROM: Final = 4085
+_MOST: Final = 65524
+
+READ_ONLY, HIDDEN, SYSTEM, VOLUME_ID, DIRECTORY, ARCHIVE = 1, 2, 4, 8, 16, 32
+LONG_NAME: Final = READ_ONLY | HIDDEN | SYSTEM | VOLUME_ID
+
+_BOOT: Final = struct.Struct("<3s8sHBHBHHBHHHII BBBI11s8s")
+_PARTITION: Final = struct.Struct("<B3sB3sII")
+_ENTRY: Final = struct.Struct("<11sBBBHHHHHHHI")
+
+# What a short name may hold besides capital letters and digits.
+_SIGNS: Final = frozenset("!#$%&'()-@^_`{}~")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things are, in sectors of the disk, from `start`, the first one of the partition."""
+
+    start: int
+    sectors: int
+    cluster: int
+    fat_start: int
+    fat_sectors: int
+    fats: int
+    root_entries: int
+
+    @property
+    def root_start(self) -> int:
+        return self.fat_start + self.fats * self.fat_sectors
+
+    @property
+    def root_sectors(self) -> int:
+        return -(-self.root_entries * ENTRY // SECTOR)
+
+    @property
+    def data_start(self) -> int:
+        return self.root_start + self.root_sectors
+
+    @property
+    def clusters(self) -> int:
+        return (self.start + self.sectors - self.data_start) // self.cluster
+
+    @property
+    def is_fat16(self) -> bool:
+        return self.clusters >= _FAT16_FROM
+
+    @property
+    def end(self) -> int:
+        """Entries of the table from here on say that a file ends."""
+        return 0xFFF8 if self.is_fat16 else 0xFF8
+
+    def place(self, cluster: int) -> int:
+        """The first sector of a cluster."""
+        return self.data_start + (cluster - 2) * self.cluster
+
+
+def partition(record: bytes) -> int:
+    """The first sector of the first partition with FAT12 or FAT16, by the master boot record; 0 if
+    the disk has no partitions but is a file system itself. Raises ValueError for neither."""
+    if record[510:512] != b"\x55\xaa":
+        raise ValueError("the disk has no partition table")
+    for at in range(446, 510, _PARTITION.size):
+        _, _, kind, _, start, count = _PARTITION.unpack_from(record, at)
+        if kind in (0x01, 0x04, 0x06, 0x0C, 0x0E) and start and count:
+            return int(start)
+    return 0
+
+
+def layout(boot: bytes, start: int) -> Layout:
+    """By the boot sector. Raises ValueError where it is none of FAT12 or FAT16."""
+    (_, _, size, cluster, reserved, fats, roots, small, _, fat_sectors, _, _, _, large, *_) = (
+        _BOOT.unpack_from(boot)
+    )
+    sectors = small or large
+    found = Layout(start, sectors, cluster, start + reserved, fat_sectors, fats, roots)
+    if boot[510:512] != b"\x55\xaa" or size != SECTOR or not (cluster and fats and fat_sectors):
+        raise ValueError("the partition has no FAT12 or FAT16 file system")
+    if not 0 < found.clusters <= _MOST or table_size(found) > fat_sectors:
+        raise ValueError("the sizes in the boot sector contradict one another")
+    return found
+
+
+def table_size(where: Layout) -> int:
+    """Sectors that a table needs."""
+    bits = (where.clusters + 2) * (16 if where.is_fat16 else 12)
+    return -(-bits // (8 * SECTOR))
+
+
+def make(image: Image, label: str) -> None:
+    """Write a partition table and an empty file system. Raises ValueError for a size that has no
+    FAT12 or FAT16."""
+    where = _plan(image.size // SECTOR)
+    kind = 0x0E if where.is_fat16 else 0x01
+    entry = _PARTITION.pack(0, b"\xfe\xff\xff", kind, b"\xfe\xff\xff", where.start, where.sectors)
+    record = struct.pack("<440xIH", _SERIAL, 0) + entry
+    image.write(0, record.ljust(510, b"\0") + b"\x55\xaa")
+    name = short_label(label)
+    image.write(where.start * SECTOR, _boot_sector(where, name))
+    first = pack_table(where, [0xFF00 | _MEDIA, 0xFFFF])
+    for number in range(where.fats):
+        image.write((where.fat_start + number * where.fat_sectors) * SECTOR, first)
+    image.write(where.root_start * SECTOR, entry_bytes(name, VOLUME_ID, 0, 0, datetime(2009, 6, 5)))  # noqa: DTZ001
+
+
+def _plan(total: int) -> Layout:
+    """As large clusters as are needed, and tables as large as they need."""
+    sectors = total - _START
+    if total * SECTOR < _SMALLEST:
+        raise ValueError("a FAT file system in a partition needs 2 MiB or more")
+    cluster = 8
+    while cluster <= 64:
+        fat_sectors = 0
+        while True:
+            where = Layout(
+                _START, sectors, cluster, _START + _RESERVED, fat_sectors, _FATS, _ROOT_ENTRIES
+            )
+            if table_size(where) <= fat_sectors:
+                break
+            fat_sectors += 1
+        if where.clusters <= _MOST:
+            return where
+        cluster *= 2
+    raise ValueError("a FAT16 file system has 2 GiB at most")
+
+
+def _boot_sector(where: Layout, name: bytes) -> bytes:
+    kind = b"FAT16   " if where.is_fat16 else b"FAT12   "
+    small = where.sectors if where.sectors < 0x10000 else 0
+    large = 0 if small else where.sectors
+    head = _BOOT.pack(
+        b"\xeb\x3c\x90",
+        b"usbmon  ",
+        SECTOR,
+        where.cluster,
+        _RESERVED,
+        where.fats,
+        where.root_entries,
+        small,
+        _MEDIA,
+        where.fat_sectors,
+        32,
+        2,
+        where.start,
+        large,
+        0x80,
+        0,
+        0x29,
+        _SERIAL,
+        name,
+        kind,
+    )
+    return head.ljust(510, b"\0") + b"\x55\xaa"
+
+
+# The table.
+
+
+def unpack_table(where: Layout, raw: bytes) -> list[int]:
+    """The entries of all clusters, the two that are none included."""
+    count = where.clusters + 2
+    if where.is_fat16:
+        return list(struct.unpack_from(f"<{count}H", raw))
+    entries = []
+    for number in range(count):
+        pair = int.from_bytes(raw[number * 3 // 2 : number * 3 // 2 + 2], "little")
+        entries.append(pair >> 4 if number & 1 else pair & 0xFFF)
+    return entries
+
+
+def pack_table(where: Layout, entries: list[int]) -> bytes:
+    """Whole sectors."""
+    if where.is_fat16:
+        raw = struct.pack(f"<{len(entries)}H", *entries)
+    else:
+        pairs = [*entries, 0] if len(entries) & 1 else entries
+        raw = b"".join(
+            (low & 0xFFF | (high & 0xFFF) << 12).to_bytes(3, "little")
+            for low, high in zip(pairs[::2], pairs[1::2], strict=True)
+        )
+    return raw.ljust(-(-len(raw) // SECTOR) * SECTOR, b"\0")
+
+
+# Directories.
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of a directory: `index` is that of its first entry there, `count` how many it has."""
+
+    name: str
+    size: int
+    cluster: int
+    attributes: int
+    index: int
+    count: int
+
+
+def files(directory: bytes) -> Iterator[File]:
+    """What a directory lists; volume labels and the dead are no files."""
+    long, first = "", 0
+    for index in range(len(directory) // ENTRY):
+        raw = directory[index * ENTRY : (index + 1) * ENTRY]
+        if raw[0] == 0:
+            return
+        attributes = raw[11]
+        if raw[0] != 0xE5 and attributes & 0x3F == LONG_NAME:
+            if raw[0] & 0x40:
+                long, first = "", index
+            long = _long_part(raw) + long
+            continue
+        if raw[0] != 0xE5 and not attributes & VOLUME_ID:
+            fields = _ENTRY.unpack(raw)
+            start = first if long else index
+            name = long.split("\0", 1)[0] or _short_text(raw)
+            yield File(name, fields[11], fields[10], attributes, start, index - start + 1)
+        long = ""
+
+
+def _long_part(raw: bytes) -> str:
+    return (raw[1:11] + raw[14:26] + raw[28:32]).decode("utf-16-le", "replace")
+
+
+def _short_text(raw: bytes) -> str:
+    """The name, in small letters where the flags of Windows NT say so."""
+    base, suffix = (part.rstrip(b" ").decode("cp437") for part in (raw[:8], raw[8:11]))
+    base = base.lower() if raw[12] & 0x08 else base
+    suffix = suffix.lower() if raw[12] & 0x10 else suffix
+    return f"{base}.{suffix}" if suffix else base
+
+
+def entries(name: str, cluster: int, size: int, when: datetime, taken: set[bytes]) -> bytes:
+    """The directory entries of a new file: a long name where the short one does not say it all.
+    Raises ValueError for a name that FAT cannot have."""
+    if not name or len(name) > 255 or any(c < " " or c in '"*/:<>?\\|' for c in name):
+        raise ValueError(f"{name!r} is no name of a file on FAT")
+    if name in (".", "..") or name[-1] in " .":
+        raise ValueError(f"{name!r} is no name of a file on FAT")
+    alias = _alias(name, taken)
+    entry = entry_bytes(alias, ARCHIVE, cluster, size, when)
+    return entry if _short_text(entry) == name else _long_entries(name, alias) + entry
+
+
+def _alias(name: str, taken: set[bytes]) -> bytes:
+    """A short name that no other file has."""
+    base, dot, suffix = name.upper().rpartition(".")
+    if not dot or not base.strip("."):
+        base, suffix = name.upper(), ""
+    parts = [_legal(part) for part in (base, suffix)]
+    alias = f"{parts[0]:8.8}{parts[1]:3.3}".encode("ascii")
+    fits = len(parts[0]) <= 8 and len(parts[1]) <= 3 and [base, suffix] == parts
+    number = 0
+    while not fits or alias in taken:
+        fits = True
+        number += 1
+        tail = f"~{number}"
+        alias = f"{parts[0][: 8 - len(tail)] + tail:8}{parts[1]:3.3}".encode("ascii")
+    return alias
+
+
+def _legal(part: str) -> str:
+    kept = part.replace(" ", "").replace(".", "")
+    return "".join(c if c.isascii() and (c.isalnum() or c in _SIGNS) else "_" for c in kept)
+
+
+def _long_entries(name: str, alias: bytes) -> bytes:
+    """The long name, its last part first."""
+    total = 0
+    for byte in alias:
+        total = ((total & 1) << 7) + (total >> 1) + byte & 0xFF
+    raw = name.encode("utf-16-le") + b"\0\0"
+    count = -(-(len(raw) - 2) // 26)
+    raw = raw.ljust(count * 26, b"\xff")[: count * 26]
+    out = b""
+    for number in range(count, 0, -1):
+        part = raw[(number - 1) * 26 : number * 26]
+        order = number | (0x40 if number == count else 0)
+        head = bytes((order,)) + part[:10] + bytes((LONG_NAME, 0, total))
+        out += head + part[10:22] + b"\0\0" + part[22:26]
+    return out
+
+
+def short_label(label: str) -> bytes:
+    """A label as it stands in the boot sector and in the root directory."""
+    return _legal(label.upper())[:11].ljust(11).encode("ascii")
+
+
+def entry_bytes(name: bytes, attributes: int, cluster: int, size: int, when: datetime) -> bytes:
+    """A directory entry with all its times the same."""
+    time = when.hour << 11 | when.minute << 5 | when.second // 2
+    date = (when.year - 1980) << 9 | when.month << 5 | when.day
+    return _ENTRY.pack(name, attributes, 0, 0, time, date, date, 0, time, date, cluster, size)
