@@ -44,15 +44,15 @@ def test_a_turn_is_whole_packets_and_no_longer_than_a_frame(speed: Speed) -> Non
 
 
 @given(st.integers(0, 255))
-def test_intervals_are_powers_of_two_no_longer_than_linux_keeps_them(b_interval: int) -> None:
+def test_intervals_are_powers_of_two(b_interval: int) -> None:
     exponent = min(max(b_interval, 1), 16) - 1
     frames = max(value for value in (1, 2, 4, 8, 16, 32, 64, 128) if value <= max(b_interval, 1))
-    assert interval_of(Speed.HIGH, INTERRUPT, b_interval) == min(2**exponent, 8192)
-    assert interval_of(Speed.HIGH, ISOCHRONOUS, b_interval) == min(2**exponent, 8192)
+    assert interval_of(Speed.HIGH, INTERRUPT, b_interval) == 2**exponent
+    assert interval_of(Speed.HIGH, ISOCHRONOUS, b_interval) == 2**exponent
     assert interval_of(Speed.SUPER, INTERRUPT, b_interval) == 2**exponent
     assert interval_of(Speed.FULL, INTERRUPT, b_interval) == frames
     assert interval_of(Speed.LOW, INTERRUPT, b_interval) == frames
-    assert interval_of(Speed.FULL, ISOCHRONOUS, b_interval) == min(2**exponent, 1024)
+    assert interval_of(Speed.FULL, ISOCHRONOUS, b_interval) == 2**exponent
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ A new file system is what ``mkfs.vfat`` makes of a partition at 1 MiB, the same 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from usbmon.bus.image import Image
 
 SECTOR: Final = 512

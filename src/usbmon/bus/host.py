@@ -21,7 +21,7 @@ from usbmon.bus.driver import (
 )
 from usbmon.bus.hcd import HostController
 from usbmon.bus.hub import Hub, RootHub
-from usbmon.bus.loop import Loop
+from usbmon.bus.loop import SECOND, Loop
 from usbmon.bus.queues import Wire
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import ISOCHRONOUS, TransferType, Urb
@@ -154,6 +154,7 @@ class HostDevice:
         port: int = 0,
     ) -> None:
         self.controller = controller
+        self.busnum = controller.busnum
         self.speed = speed
         self.parent = parent
         self.port = port
@@ -372,6 +373,20 @@ class Host:
             if known.controller.model(known) is device:
                 return known
         return None
+
+    def settle(self, *, timeout: int = 10 * SECOND) -> None:
+        """Run until each device that is plugged in has been enumerated, or so long at most, as
+        fast as it goes."""
+        paced, self.loop.paced = self.loop.paced, False
+        models = [p.device for c in self.controllers for p in c.all_ports() if p.device is not None]
+
+        def settled() -> bool:
+            found = [self.find(model) for model in models]
+            return all(known is not None and known.configuration for known in found)
+
+        self.loop.run(self.loop.now + timeout, stop=settled)
+        self.loop.paced = paced
+        self.loop.rebase()
 
     # Tasks.
 

@@ -34,11 +34,9 @@ class Image(ABC):
     def write(self, offset: int, data: bytes) -> None:
         """Raises OSError."""
 
-    def flush(self) -> None:
-        """All that was written is where it belongs."""
-
+    @abstractmethod
     def close(self) -> None:
-        """No more of it."""
+        """Let go of it."""
 
 
 class MemoryImage(Image):
@@ -62,6 +60,9 @@ class MemoryImage(Image):
         for number, inner, at, count in _spans(offset, len(data)):
             piece = self._pieces.setdefault(number, bytearray(_PIECE))
             piece[inner : inner + count] = data[at : at + count]
+
+    def close(self) -> None:
+        self._pieces.clear()
 
 
 def _spans(offset: int, size: int) -> list[tuple[int, int, int, int]]:

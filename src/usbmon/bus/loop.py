@@ -123,6 +123,10 @@ class Loop:
             if delay > 0:
                 time.sleep(delay / SECOND)
 
+    def rebase(self) -> None:
+        """Virtual time has gone ahead of the real clock, which counts from here again."""
+        self._real_start = time.monotonic_ns() - self.now
+
     def real_now(self) -> int:
         """The real clock on the scale of this loop."""
         return time.monotonic_ns() - self._real_start

@@ -274,7 +274,7 @@ class _Short(Exception):  # noqa: N818
         self.size = size
 
 
-class _Parser(ABC):
+class Parser(ABC):
     """What the two directions have in common."""
 
     _ops: ClassVar[dict[int, str]]
@@ -351,7 +351,7 @@ def _packets(number: int) -> int:
     return 0 if number in _NO_PACKETS else number
 
 
-class ServerParser(_Parser):
+class ServerParser(Parser):
     """What a client sends to a server."""
 
     _ops = {_OP_REQ_DEVLIST: "_devlist", _OP_REQ_IMPORT: "_import"}  # noqa: RUF012
@@ -409,7 +409,7 @@ class ServerParser(_Parser):
         return command, end
 
 
-class ClientParser(_Parser):
+class ClientParser(Parser):
     """What a server sends to a client."""
 
     _ops = {_OP_REP_DEVLIST: "_devlist", _OP_REP_IMPORT: "_import"}  # noqa: RUF012

@@ -73,7 +73,6 @@ class _Tap:
 
     def __init__(self, controller: Tapped, buses: tuple[MonitoredBus, ...]) -> None:
         self._loop = controller.loop
-        self._busnum = controller.busnum
         self._buses = buses
 
     def submit(self, urb: Urb) -> None:
@@ -118,7 +117,7 @@ class _Tap:
             _XFER[urb.type],
             urb.endpoint & 0x7F | is_in << 7,
             urb.device.devnum,
-            self._busnum,
+            urb.device.busnum,
             flag_setup,
             flag_data,
             wall // _SECOND,

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from usbmon.bus.device import Device
+    from usbmon.bus.driver import Driver
 
 # A device must be in use so soon after it is asked for something.
 _PATIENCE: Final = 20 * SECOND
@@ -198,14 +199,16 @@ class Stage:
         *,
         paced: bool = False,
         forever: bool = False,
+        drivers: tuple[type[Driver], ...] | None = None,
         report: Callable[[str], None] | None = None,
     ) -> None:
-        """`forever`: begin the steps again when they are done, after a pause. Raises `SourceError`
-        for options that a model does not have."""
+        """`forever`: begin the steps again when they are done, after a pause. `drivers`: those of
+        the host, all of ours by default. Raises `SourceError` for options that a model does not
+        have."""
         self.scenario = scenario
         self.loop = Loop(seed=scenario.seed, paced=paced)
         self.report = report or (lambda _line: None)
-        self.host = Host(self.loop, report=self.report)
+        self.host = Host(self.loop, drivers=drivers, report=self.report)
         self.host.add_controller(Speed.HIGH, 8)
         self.host.add_controller(Speed.SUPER, 4)
         self.error: SourceError | None = None

@@ -92,6 +92,7 @@ SIZE, TIME = _Size(), _Time()
     help="Begin a new file after SIZE, as 10MB: name-0001.pcapng, name-0002.pcapng, …",
 )
 @click.option("--rotate-time", type=TIME, metavar="TIME", help="Begin a new file after TIME.")
+@click.option("--listen", metavar="ADDRESS[:PORT]", help="Where clients of usbip: are to connect.")
 @click.option("--paced", is_flag=True, help="Let a virtual bus keep to the real clock.")
 @click.option("--seed", type=int, metavar="N", help="What chance on a virtual bus starts from.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
@@ -107,6 +108,7 @@ def command(
     duration: float | None,
     rotate_size: int | None,
     rotate_time: float | None,
+    listen: str | None,
     paced: bool,
     seed: int | None,
     force: bool,
@@ -141,10 +143,14 @@ def command(
         raise click.UsageError("--text and -o - both go to standard output")
     kind = spec.partition(":")[0]
     options: dict[str, Any] = {"report": _reporter(verbose=verbose)}
+    if kind != "virtual" and (paced or seed is not None):
+        raise click.UsageError("--paced and --seed are for virtual: only")
+    if kind != "usbip" and listen is not None:
+        raise click.UsageError("--listen is for usbip: only")
     if kind == "virtual":
         options |= {"paced": paced, "seed": seed}
-    elif paced or seed is not None:
-        raise click.UsageError("--paced and --seed are for virtual: only")
+    elif kind == "usbip":
+        options |= {"listen": listen, "report": _reporter(verbose=not quiet)}
     source = sources.open(spec, **options)
     sinks = [
         _Sink(source, path, target_format, rotate_size, rotate_time, force=force)
@@ -254,7 +260,7 @@ class _Capture:
         failed: UsbmonError | None = None
         interrupted = False
         try:
-            with _terminated_as_interrupt():
+            with terminated_as_interrupt():
                 try:
                     self._pump()
                 except KeyboardInterrupt:
@@ -328,7 +334,7 @@ class _Capture:
 
 
 @contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
+def terminated_as_interrupt() -> Iterator[None]:
     """SIGTERM ends a capture as Ctrl-C does: in order."""
 
     def interrupt(_number: int, _frame: object) -> None:

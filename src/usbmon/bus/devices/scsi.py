@@ -76,7 +76,7 @@ class Job:
         size: int | None = None,
         is_in: bool = True,
     ) -> None:
-        """`reply` goes to the host; with a `size`, what goes is so much of the image at `offset`."""
+        """`reply` goes to the host; with a `size`, so much of the image at `offset` goes."""
         self.size = self.left = len(reply) if size is None else size
         self.is_in = is_in
         self.sense = b""
@@ -169,7 +169,7 @@ class Disk:
     def _dispatch(self, cdb: bytes, lun: int) -> Job:
         opcode = cdb[0] if cdb else 0xFF
         if opcode == REQUEST_SENSE:
-            return self._request_sense(cdb.ljust(6, b"\0"))
+            return self.request_sense(cdb.ljust(6, b"\0"))
         self.sense = b""
         if lun and opcode != INQUIRY:
             raise _Failed(LUN_NOT_SUPPORTED)
@@ -182,12 +182,12 @@ class Disk:
         if len(cdb) < _LENGTHS[opcode >> 5]:
             raise _Failed(INVALID_FIELD_IN_CDB)
         if opcode == INQUIRY:
-            return self._inquiry(cdb, lun)
+            return self.inquiry(cdb, lun)
         return method(self, cdb)
 
     # What it is.
 
-    def _request_sense(self, cdb: bytes) -> Job:
+    def request_sense(self, cdb: bytes) -> Job:
         if cdb[1] & 1:  # descriptor format
             raise _Failed(INVALID_FIELD_IN_CDB)
         sense, self.sense = self.sense, b""
@@ -195,7 +195,7 @@ class Disk:
             sense, self.attention = sense_data(self.attention), None
         return Job(self, (sense or sense_data(NO_SENSE))[: cdb[4]])
 
-    def _inquiry(self, cdb: bytes, lun: int = 0) -> Job:
+    def inquiry(self, cdb: bytes, lun: int = 0) -> Job:
         """SPC-4 §6.6.2, §7.8."""
         size = int.from_bytes(cdb[3:5], "big")
         if cdb[1] & 1:
@@ -221,7 +221,7 @@ class Disk:
         }
         return {0x00: bytes((0, *pages)), **pages}
 
-    def _report_luns(self, cdb: bytes) -> Job:
+    def report_luns(self, cdb: bytes) -> Job:
         size = int.from_bytes(cdb[6:10], "big")
         if size < 16:
             raise _Failed(INVALID_FIELD_IN_CDB)
@@ -229,12 +229,12 @@ class Disk:
 
     # MODE SENSE (SPC-4 §6.11, SBC-3 §6.5).
 
-    def _mode_sense_6(self, cdb: bytes) -> Job:
+    def mode_sense_6(self, cdb: bytes) -> Job:
         pages = self._mode_pages(cdb)
         reply = bytes((3 + len(pages), 0, self.write_protected << 7, 0)) + pages
         return Job(self, reply[: cdb[4]])
 
-    def _mode_sense_10(self, cdb: bytes) -> Job:
+    def mode_sense_10(self, cdb: bytes) -> Job:
         pages = self._mode_pages(cdb)
         reply = struct.pack(">HBB4x", 6 + len(pages), 0, self.write_protected << 7) + pages
         return Job(self, reply[: int.from_bytes(cdb[7:9], "big")])
@@ -262,11 +262,11 @@ class Disk:
         if self.is_stopped:
             raise _Failed(NOT_READY_STOPPED)
 
-    def _test_unit_ready(self, _cdb: bytes) -> Job:
+    def test_unit_ready(self, cdb: bytes) -> Job:
         self._check_ready()
         return Job(self)
 
-    def _start_stop_unit(self, cdb: bytes) -> Job:
+    def start_stop_unit(self, cdb: bytes) -> Job:
         """SBC-3 §5.25."""
         load, start = cdb[4] >> 1 & 1, cdb[4] & 1
         if load and self.is_removable:
@@ -274,20 +274,19 @@ class Disk:
                 raise _Failed(MEDIUM_REMOVAL_PREVENTED)
             self.has_medium = bool(start)
         self.is_stopped = not start
-        self.image.flush()
         return Job(self)
 
-    def _prevent_allow(self, cdb: bytes) -> Job:
+    def prevent_allow(self, cdb: bytes) -> Job:
         if not self.is_removable:
             raise _Failed(INVALID_OPERATION_CODE)
         self.is_locked = bool(cdb[4] & 1)
         return Job(self)
 
-    def _read_capacity_10(self, _cdb: bytes) -> Job:
+    def read_capacity_10(self, _cdb: bytes) -> Job:
         self._check_ready()
         return Job(self, struct.pack(">II", min(self.blocks - 1, 0xFFFF_FFFF), BLOCK))
 
-    def _service_action_in_16(self, cdb: bytes) -> Job:
+    def service_action_in_16(self, cdb: bytes) -> Job:
         """READ CAPACITY (16) (SBC-3 §5.16)."""
         if cdb[1] & 0x1F != 0x10:
             raise _Failed(INVALID_FIELD_IN_CDB)
@@ -295,32 +294,32 @@ class Disk:
         reply = struct.pack(">QI20x", self.blocks - 1, BLOCK)
         return Job(self, reply[: int.from_bytes(cdb[10:14], "big")])
 
-    def _read_format_capacities(self, cdb: bytes) -> Job:
+    def read_format_capacities(self, cdb: bytes) -> Job:
         """MMC-6 §6.24: one descriptor, of a formatted medium or of none."""
         kind = 2 if self.has_medium else 3
         reply = struct.pack(">II", 8, min(self.blocks, 0xFFFF_FFFF))
         reply += bytes((kind,)) + BLOCK.to_bytes(3, "big")
         return Job(self, reply[: int.from_bytes(cdb[7:9], "big")])
 
-    def _read(self, cdb: bytes) -> Job:
+    def read(self, cdb: bytes) -> Job:
         offset, size = self._range(cdb)
         return Job(self, offset=offset, size=size)
 
-    def _write(self, cdb: bytes) -> Job:
+    def write(self, cdb: bytes) -> Job:
         offset, size = self._range(cdb)
         if self.write_protected:
             raise _Failed(WRITE_PROTECTED)
         return Job(self, offset=offset, size=size, is_in=False)
 
-    def _verify(self, cdb: bytes) -> Job:
+    def verify(self, cdb: bytes) -> Job:
         if cdb[1] & 0x06:  # BYTCHK: compare with data that come along
             raise _Failed(INVALID_FIELD_IN_CDB)
         self._range(cdb)
         return Job(self)
 
-    def _synchronize_cache(self, cdb: bytes) -> Job:
+    def synchronize_cache(self, cdb: bytes) -> Job:
+        """All that was written is in the image already."""
         self._range(cdb)
-        self.image.flush()
         return Job(self)
 
     def _range(self, cdb: bytes) -> tuple[int, int]:
@@ -345,26 +344,26 @@ class Disk:
 _PROTECTED: Final = (0x28, 0xA8, 0x88, 0x2A, 0xAA, 0x8A, 0x2F, 0x8F)
 
 _COMMANDS: Final[dict[int, Callable[[Disk, bytes], Job]]] = {
-    0x00: Disk._test_unit_ready,
-    INQUIRY: Disk._inquiry,
-    0x08: Disk._read,
-    0x0A: Disk._write,
-    0x1A: Disk._mode_sense_6,
-    0x1B: Disk._start_stop_unit,
-    0x1E: Disk._prevent_allow,
-    0x23: Disk._read_format_capacities,
-    0x25: Disk._read_capacity_10,
-    0x28: Disk._read,
-    0x2A: Disk._write,
-    0x2F: Disk._verify,
-    0x35: Disk._synchronize_cache,
-    0x5A: Disk._mode_sense_10,
-    0x88: Disk._read,
-    0x8A: Disk._write,
-    0x8F: Disk._verify,
-    0x91: Disk._synchronize_cache,
-    0x9E: Disk._service_action_in_16,
-    REPORT_LUNS: Disk._report_luns,
-    0xA8: Disk._read,
-    0xAA: Disk._write,
+    0x00: Disk.test_unit_ready,
+    INQUIRY: Disk.inquiry,
+    0x08: Disk.read,
+    0x0A: Disk.write,
+    0x1A: Disk.mode_sense_6,
+    0x1B: Disk.start_stop_unit,
+    0x1E: Disk.prevent_allow,
+    0x23: Disk.read_format_capacities,
+    0x25: Disk.read_capacity_10,
+    0x28: Disk.read,
+    0x2A: Disk.write,
+    0x2F: Disk.verify,
+    0x35: Disk.synchronize_cache,
+    0x5A: Disk.mode_sense_10,
+    0x88: Disk.read,
+    0x8A: Disk.write,
+    0x8F: Disk.verify,
+    0x91: Disk.synchronize_cache,
+    0x9E: Disk.service_action_in_16,
+    REPORT_LUNS: Disk.report_luns,
+    0xA8: Disk.read,
+    0xAA: Disk.write,
 }

@@ -1,0 +1,152 @@
+"""``usbmon serve``: virtual devices for a real kernel, over USB/IP.
+
+Here: the options. Not here: the server (`usbmon.apps.usbip`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+
+import click
+
+from usbmon.apps.cli import _common
+
+if TYPE_CHECKING:
+    from usbmon.bus.host import Host
+
+
+@click.command("serve", short_help="Export virtual devices over USB/IP.")
+@click.argument("what", metavar="DEVICE... | SCENARIO.toml", nargs=-1, required=True)
+@click.option(
+    "--listen",
+    metavar="ADDRESS[:PORT]",
+    default="127.0.0.1:3240",
+    show_default=True,
+    help="Where clients are to connect.",
+)
+@click.option(
+    "--anyone",
+    is_flag=True,
+    help="Allow an address that others can reach: USB/IP has no password and no encryption.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(),
+    help="Capture all that the clients do, in the format of the suffix.",
+)
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.option("--seed", type=int, metavar="N", help="What chance starts from.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not tell who comes and goes.")
+def command(
+    what: tuple[str, ...],
+    *,
+    listen: str,
+    anyone: bool,
+    output: str | None,
+    force: bool,
+    seed: int | None,
+    quiet: bool,
+) -> int:
+    """Export virtual devices over USB/IP, so that a real kernel can attach them.
+
+    DEVICEs are those of `usbmon bus --list`; of a scenario, the devices and their options are
+    taken. On the machine that is to have them: `modprobe vhci-hcd`, then `usbip attach -r ADDRESS
+    -b BUSID`, with a BUSID of the list that is printed. Ctrl-C ends it.
+
+    \b
+    Examples:
+      usbmon serve flash keyboard
+      usbmon serve microphone -o mic.pcapng
+      usbmon serve webcam --listen 192.0.2.7 --anyone
+    """
+    from usbmon.sources.usbip import address
+
+    host, port = address(listen)
+    if not anyone and not _is_loopback(host):
+        raise click.UsageError(
+            f"{host} can be reached by others, and USB/IP asks nobody for a password: "
+            "say --anyone if that is meant"
+        )
+    if anyone and not _is_loopback(host):
+        _common.complain("warning: anyone who reaches this address has these devices")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(what, host, port, output, force=force, seed=seed, quiet=quiet))
+    return 0
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to it."""
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(one.split("%")[0]).is_loopback for one in found)
+
+
+async def _serve(
+    what: tuple[str, ...],
+    address: str,
+    port: int,
+    output: str | None,
+    *,
+    force: bool,
+    seed: int | None,
+    quiet: bool,
+) -> None:
+    from usbmon.apps.cli.capture import terminated_as_interrupt
+    from usbmon.apps.usbip import Server
+    from usbmon.bus.drivers.hub import HubDriver
+    from usbmon.sources.scenario import Stage
+    from usbmon.sources.virtual import choose
+
+    def report(line: str) -> None:
+        if not quiet:
+            click.echo(line, err=True)
+
+    scenario = choose(list(what), seed, unplug=False)
+    scenario.steps.clear()
+    stage = Stage(scenario, paced=True, drivers=(HubDriver,))
+    stage.host.settle()
+    server = Server(stage.host, report)
+    with terminated_as_interrupt(), contextlib.ExitStack() as stack:
+        capture = _Capture(stage.host, output, force=force, stack=stack) if output else None
+        chosen = await server.start(address, port)
+        report(f"listening on {address}:{chosen}; attach with: usbip attach -r {address} -b BUSID")
+        for device in server.exports.devices():
+            vendor, product = device.id
+            name = device.string(device.descriptor[15])
+            report(f"  {device.name}: {vendor:04x}:{product:04x} {name}")
+        running = asyncio.create_task(server.run())
+        try:
+            while not running.done():
+                await asyncio.wait([running], timeout=0.1)
+                if capture is not None:
+                    capture.write()
+        finally:
+            running.cancel()
+            await server.stop()
+            if capture is not None:
+                capture.write()
+
+
+class _Capture:
+    """What a monitor on the server's bus sees, into a file."""
+
+    def __init__(self, host: Host, path: str, *, force: bool, stack: contextlib.ExitStack) -> None:
+        from usbmon import files
+        from usbmon.formats.base import Interface
+        from usbmon.monitor.collector import Collector
+        from usbmon.monitor.main import Monitor
+
+        interface = Interface(220, "usbmon0", "virtual devices, exported over USB/IP")
+        self._collector = Collector(Monitor(host.controllers).buses[0])
+        self._writer = stack.enter_context(files.Writer(path, force=force, interfaces=[interface]))
+
+    def write(self) -> None:
+        self._writer.write(self._collector.take())
