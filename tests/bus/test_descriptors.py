@@ -109,17 +109,15 @@ def test_a_device_says_the_version_and_first_packet_size_of_its_speed(
     speed: Speed, version: int, size: int
 ) -> None:
     strings = Strings()
-    raw = DeviceDescriptor(
-        0x1209, 0x0002, 0x0103, "maker", "", "serial", bDeviceClass=0xEF
-    ).encode(speed, strings, 2)
+    raw = DeviceDescriptor(0x1209, 0x0002, 0x0103, "maker", "", "serial", bDeviceClass=0xEF).encode(
+        speed, strings, 2
+    )
     expected = (18, 1, version, 0xEF, 0, 0, size, 0x1209, 2, 0x0103, 1, 0, 2, 2)
     assert struct.unpack("<BBHBBBBHHHBBBB", raw) == expected
 
 
 def test_a_device_may_insist_on_both() -> None:
-    raw = DeviceDescriptor(1, 2, bcdUSB=0x0110, bMaxPacketSize0=16).encode(
-        Speed.FULL, Strings(), 1
-    )
+    raw = DeviceDescriptor(1, 2, bcdUSB=0x0110, bMaxPacketSize0=16).encode(Speed.FULL, Strings(), 1)
     assert (raw[2:4], raw[7]) == (b"\x10\x01", 16)
 
 

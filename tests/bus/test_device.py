@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,9 @@ from usbmon.bus.device import NAK, Device, Nak, Stall, endpoint
 from usbmon.bus.loop import Loop
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import BULK, ISOCHRONOUS
-from usbmon.usb.setup import Setup
+
+if TYPE_CHECKING:
+    from usbmon.usb.setup import Setup
 
 _BULK = (Endpoint(0x01, BULK), Endpoint(0x81, BULK))
 
@@ -24,7 +28,9 @@ class Model(Device):
         Configuration(
             (
                 Interface(0xFF, endpoints=_BULK),
-                Interface(0xFF, endpoints=(Endpoint(0x83, ISOCHRONOUS, 8, 1),), bAlternateSetting=1),
+                Interface(
+                    0xFF, endpoints=(Endpoint(0x83, ISOCHRONOUS, 8, 1),), bAlternateSetting=1
+                ),
             ),
             iConfiguration="first",
             self_powered=True,
@@ -142,9 +148,7 @@ def test_what_it_does_not_have_it_stalls(setup: str) -> None:
     assert is_stalled(powered(), setup)
 
 
-@pytest.mark.parametrize(
-    ("speed", "own", "other"), [(Speed.HIGH, 512, 64), (Speed.FULL, 64, 512)]
-)
+@pytest.mark.parametrize(("speed", "own", "other"), [(Speed.HIGH, 512, 64), (Speed.FULL, 64, 512)])
 def test_the_other_speed_has_other_packet_sizes(speed: Speed, own: int, other: int) -> None:
     model = powered(speed=speed)
     for setup, size in (("800600020000ff00", own), ("800600070000ff00", other)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -41,9 +42,6 @@ class Recorder(Loopback):
     def iso_out(self, data: bytes, frame: int) -> None:
         assert self.loop is not None
         self.taken.append(data)
-
-
-Recorder._methods = Loopback._methods  # noqa: SLF001 (overridden under their names)
 
 
 @pytest.fixture
@@ -168,7 +166,7 @@ def test_an_interrupt_endpoint_is_polled_once_an_interval(speed: Speed, period: 
     for _ in range(5):
         bench.submit(device, 0x82, 64).complete = lambda _urb: times.append(bench.loop.now)
     bench.run()
-    assert [b - a for a, b in zip(times, times[1:], strict=False)] == [period] * 4
+    assert [b - a for a, b in pairwise(times)] == [period] * 4
     # What comes out of step waits for the next slot of the same grid.
     bench.run(period // 3)
     model.kept[2] += b"late"
@@ -228,10 +226,10 @@ def test_packets_are_filled_and_emptied_each_in_its_place(bench, model, device) 
     assert bytes(urb.buffer[100:150]) == bytes(50)
 
 
-@pytest.mark.parametrize(("kind", "status"), STATUS.items())
+@pytest.mark.parametrize(
+    ("kind", "status"), [(kind, status) for kind, status in STATUS.items() if kind != "stall"]
+)
 def test_a_fault_hits_a_packet_and_not_the_urb(bench, model, device, kind, status) -> None:
-    if kind == "stall":
-        pytest.skip("isochronous endpoints have no handshake")
     setting(bench, device, 1)
     model.faults.append(Fault(kind, endpoint=0x03, after=2, count=2))
     urb = iso(bench, device, 0x03)
@@ -285,8 +283,9 @@ def test_what_streams_took_long_ago_is_not_charged_to_who_comes_now(bench, model
 )
 @pytest.mark.parametrize("address", [0x01, 0x81, 0x02, 0x82])
 def test_a_fault_ends_a_transfer_with_its_status(
-    bench, model, device, kind: str, status: int, address: int
+    bench, model, kind: str, status: int, address: int
 ) -> None:
+    device = bench.plug(model)
     model.faults.append(Fault(kind, endpoint=address, after=1))
     model.kept[address & 0xF] += bytes(30)
     urbs = [bench.submit(device, address, 10) for _ in range(3)]
@@ -476,10 +475,12 @@ ACTIONS = st.one_of(
     st.tuples(st.just("again"), st.integers(0, 20), st.just(0)),
     st.tuples(st.just("unlink"), st.integers(0, 20), st.sampled_from([ECONNRESET, ENOENT])),
     st.tuples(st.just("feed"), st.sampled_from([1, 2, 3]), st.integers(0, 9000)),
-    st.tuples(st.just("pass"), st.sampled_from([1, 50 * US, MS, 40 * MS, SECOND]), st.just(0)),
+    st.tuples(st.just("pass"), st.sampled_from([1, 500, 50 * US, MS, 40 * MS, SECOND]), st.just(0)),
     st.tuples(
         st.just("fault"),
-        st.sampled_from(["stall", "crc", "nak", "timeout", "short", "babble", "lose", "disconnect"]),
+        st.sampled_from(
+            ["stall", "crc", "nak", "timeout", "short", "babble", "lose", "disconnect"]
+        ),
         st.sampled_from([0, *ADDRESSES]),
     ),
     st.tuples(st.just("setting"), st.sampled_from([0, 1]), st.just(0)),
@@ -500,15 +501,18 @@ class Program:
         self.accepted = 0
         self.completed = 0
         self.possible = {0}
+        self.is_cut = False
+        self.repeats: dict[Urb, int] = {}
 
     def run(self, actions: list[tuple[str, Any, Any]]) -> None:
         for name, first, second in actions:
             getattr(self, name.replace(" ", "_"))(first, second)
             assert self.bench.bus.urbs >= len(self.bench.tape.open)
         for urb in self.urbs:
+            self.repeats[urb] = 0
             self.bench.bus.unlink(urb)
         self.possible.add(ECONNRESET)
-        self.bench.run(5 * SECOND)
+        self.bench.run(200 * SECOND)  # each control transfer may take its five seconds
 
     def _submit(self, urb: Urb) -> None:
         error = self.bench.bus.submit(urb)
@@ -526,12 +530,18 @@ class Program:
             packets=packets if address & 0x7F == 3 else None,
         )
         urb.complete = self._completed
+        self.repeats[urb] = size % 3  # as drivers do, out of their completion handlers
         self.urbs.append(urb)
         self._submit(urb)
 
     def _completed(self, urb: Urb) -> None:
         assert urb.status in self.possible
+        if urb.status == 0 and not urb.packets and not self.is_cut:
+            assert urb.actual_length == len(urb.buffer) or (urb.is_in and urb.actual_length)
         self.completed += 1
+        if self.repeats[urb]:
+            self.repeats[urb] -= 1
+            self._submit(urb)
 
     def again(self, which: int, _: int) -> None:
         if self.urbs:
@@ -552,6 +562,7 @@ class Program:
 
     def fault(self, kind: str, address: int) -> None:
         self.possible |= {STATUS.get(kind, 0)}
+        self.is_cut |= kind == "short"
         if kind == "disconnect":
             self.possible |= {EPROTO, ESHUTDOWN}
         self.model.faults.append(Fault(kind, endpoint=address, duration=3 * MS))

@@ -70,7 +70,9 @@ def test_a_long_read_takes_the_frames_that_its_packets_fill(
     bench.loop.run(stop=lambda: urb.status == 0)
     frames = 64 * 1024 / speed.bulk_size / packets_a_frame
     # The tables count whole packets in a frame; the rest of the frame is less than one more.
-    assert frames * packets_a_frame / (packets_a_frame + 1) < (
-        (bench.loop.now - start) / speed.frame
-    ) <= frames + 1
+    assert (
+        frames * packets_a_frame / (packets_a_frame + 1)
+        < ((bench.loop.now - start) / speed.frame)
+        <= frames + 1
+    )
     assert urb.actual_length == 64 * 1024

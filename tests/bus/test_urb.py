@@ -57,7 +57,5 @@ def test_data_of_isochronous_packets_are_joined_without_the_gaps(root) -> None:
 
 def test_one_can_be_shown(root) -> None:
     urb = Urb(root, 0, CONTROL, 18, setup=bytes.fromhex("8006000100001200"))
-    assert repr(urb) == (
-        "<Urb CONTROL 1:00 80 06 00 01 00 00 12 00 status 0, 0 of 18 bytes>"
-    )
+    assert repr(urb) == ("<Urb CONTROL 1:00 80 06 00 01 00 00 12 00 status 0, 0 of 18 bytes>")
     assert repr(IsoPacket(192, 96)) == "<IsoPacket 0:192:96 actual 0>"

@@ -12,17 +12,17 @@ from usbmon.bus.drivers.hub import HubDriver
 from usbmon.bus.host import Host
 from usbmon.bus.loop import SECOND, Loop
 from usbmon.bus.timing import Speed
-from usbmon.bus.urb import Urb
 
 if TYPE_CHECKING:
     from usbmon.bus.device import Device
     from usbmon.bus.driver import Driver
     from usbmon.bus.host import HostDevice
     from usbmon.bus.hub import Hub
+    from usbmon.bus.urb import Urb
 
 
 class Tape:
-    """Events as tuples: letter, time, devnum, endpoint, setup in hex, status, length."""
+    """Events as tuples: letter, time, devnum, endpoint, setup in hex, status, length, tag."""
 
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
@@ -33,7 +33,7 @@ class Tape:
     def _write(self, letter: str, urb: Urb, status: int, length: int) -> None:
         setup = urb.setup.hex() if urb.setup is not None else ""
         self.events.append(
-            (letter, self.loop.now, urb.device.devnum, urb.endpoint, setup, status, length)
+            (letter, self.loop.now, urb.device.devnum, urb.endpoint, setup, status, length, urb.id)
         )
 
     def submit(self, urb: Urb) -> None:

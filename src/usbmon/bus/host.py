@@ -324,7 +324,8 @@ class Host:
         self.root_hubs.append(device)
         from usbmon.bus.drivers.hub import register_root
 
-        self.spawn(register_root(self, device))
+        # Not at once: whoever wants to listen from the first URB on can begin to.
+        self.loop.call_later(0, self.spawn, register_root(self, device))
         return controller
 
     def controller_for(self, device: Device) -> HostController:

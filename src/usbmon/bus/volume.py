@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
-from usbmon.bus import fat
+from usbmon.bus import directory, fat
 from usbmon.bus.driver import Steps, UrbFailed
 
 if TYPE_CHECKING:
@@ -88,13 +88,13 @@ class Volume:
             yield from self._disk.write(self._where.start, bytes(self._boot))
 
     @property
-    def files(self) -> list[fat.File]:
+    def files(self) -> list[directory.File]:
         """The files and folders of the root directory."""
-        return list(fat.files(bytes(self._root)))
+        return list(directory.files(bytes(self._root)))
 
-    def _find(self, name: str) -> fat.File | None:
+    def _find(self, name: str) -> directory.File | None:
         for file in self.files:
-            if file.name.lower() == name.lower() and not file.attributes & fat.DIRECTORY:
+            if file.name.lower() == name.lower() and not file.attributes & directory.DIRECTORY:
                 return file
         return None
 
@@ -165,11 +165,11 @@ class Volume:
         self._table = fat.unpack_table(where, self._packed)
         self._root[:] = yield from self._disk.read(where.root_start, where.root_sectors)
 
-    def _forget(self, file: fat.File) -> None:
+    def _forget(self, file: directory.File) -> None:
         for cluster in self._chain(file.cluster):
             self._table[cluster] = 0
         for index in range(file.index, file.index + file.count):
-            self._root[index * fat.ENTRY] = 0xE5
+            self._root[index * directory.ENTRY] = 0xE5
 
     def _allocate(self, count: int) -> list[int]:
         """So many clusters, the first free ones, chained."""
@@ -187,18 +187,18 @@ class Volume:
 
     def _enter(self, name: str, cluster: int, size: int) -> None:
         """Put it into the root directory."""
-        entries = range(0, len(self._root), fat.ENTRY)
+        entries = range(0, len(self._root), directory.ENTRY)
         taken = {bytes(self._root[at : at + 11]) for at in entries}
         when = datetime.fromtimestamp(self._clock() // 10**9, UTC)
         try:
-            raw = fat.entries(name, cluster, size, when, taken)
+            raw = directory.entries(name, cluster, size, when, taken)
         except ValueError as error:
             raise VolumeError(EINVAL, str(error)) from error
         free = 0
         for at in entries:
-            free = free + fat.ENTRY if self._root[at] in (0, 0xE5) else 0
+            free = free + directory.ENTRY if self._root[at] in (0, 0xE5) else 0
             if free == len(raw):
-                end = at + fat.ENTRY
+                end = at + directory.ENTRY
                 self._root[end - free : end] = raw
                 return
         raise VolumeError(ENOSPC, "the root directory is full")

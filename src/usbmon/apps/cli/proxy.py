@@ -6,6 +6,8 @@ capture usbip:HOST``.
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from usbmon.apps.cli import _common
@@ -41,7 +43,7 @@ def command(server: str, *, listen: str | None, text: bool) -> None:
                 count += len(batch)
                 if text and len(batch):
                     writer.write(batch)
-                    click.get_text_stream("stdout").flush()
+                    sys.stdout.flush()
     except KeyboardInterrupt:
         _common.complain(f"ended; {count:,} events passed")
     finally:

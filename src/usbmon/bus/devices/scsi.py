@@ -14,30 +14,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
+from usbmon.bus.devices.scsi_job import Job, Sense, sense_data
 from usbmon.bus.image import BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from usbmon.bus.image import Image
-
-GOOD: Final = 0x00
-CHECK_CONDITION: Final = 0x02
-
-# Sense key, additional sense code and qualifier (SPC-4 §4.5.6, annex F.2).
-NO_SENSE: Final = (0x0, 0x0000)
-NOT_READY_STOPPED: Final = (0x2, 0x0402)
-MEDIUM_NOT_PRESENT: Final = (0x2, 0x3A00)
-WRITE_ERROR: Final = (0x3, 0x0C00)
-UNRECOVERED_READ_ERROR: Final = (0x3, 0x1100)
-INVALID_OPERATION_CODE: Final = (0x5, 0x2000)
-LBA_OUT_OF_RANGE: Final = (0x5, 0x2100)
-INVALID_FIELD_IN_CDB: Final = (0x5, 0x2400)
-LUN_NOT_SUPPORTED: Final = (0x5, 0x2500)
-SAVING_NOT_SUPPORTED: Final = (0x5, 0x3900)
-MEDIUM_REMOVAL_PREVENTED: Final = (0x5, 0x5302)
-POWER_ON_OR_RESET: Final = (0x6, 0x2900)
-WRITE_PROTECTED: Final = (0x7, 0x2700)
 
 INQUIRY: Final = 0x12
 REQUEST_SENSE: Final = 0x03
@@ -50,66 +33,12 @@ _NO_ATTENTION: Final = (INQUIRY, REQUEST_SENSE, REPORT_LUNS)
 _LENGTHS: Final = (6, 10, 10, 0, 16, 12, 0, 0)
 
 
-def sense_data(code: tuple[int, int]) -> bytes:
-    """Fixed format, current error (SPC-4 §4.5.3)."""
-    key, additional = code
-    return struct.pack(">BBBIBIHBBH", 0x70, 0, key, 0, 10, 0, additional, 0, 0, 0)
-
-
 class _Failed(Exception):  # noqa: N818 (what became of the command)
     """CHECK CONDITION with this sense code."""
 
-    def __init__(self, code: tuple[int, int]) -> None:
+    def __init__(self, code: Sense) -> None:
         super().__init__(code)
         self.code = code
-
-
-class Job:
-    """A command at work. `left` bytes of `size` have still to go."""
-
-    def __init__(
-        self,
-        disk: Disk,
-        reply: bytes = b"",
-        *,
-        offset: int = 0,
-        size: int | None = None,
-        is_in: bool = True,
-    ) -> None:
-        """`reply` goes to the host; with a `size`, so much of the image at `offset` goes."""
-        self.size = self.left = len(reply) if size is None else size
-        self.is_in = is_in
-        self.sense = b""
-        self._disk = disk
-        self._reply = reply if size is None else None
-        self._offset = offset
-
-    def read(self, size: int) -> bytes:
-        """The next bytes for the host, at most `size`; b"" when there are none, or it failed."""
-        count = min(size, self.left)
-        at = self.size - self.left
-        self.left -= count
-        if self._reply is not None:
-            return self._reply[at : at + count]
-        try:
-            return self._disk.image.read(self._offset + at, count)
-        except OSError:
-            self.fail(UNRECOVERED_READ_ERROR)
-            return b""
-
-    def write(self, data: bytes) -> None:
-        """The next bytes from the host; what is too much is dropped."""
-        data = data[: self.left]
-        at = self.size - self.left
-        self.left -= len(data)
-        try:
-            self._disk.image.write(self._offset + at, data)
-        except OSError:
-            self.fail(WRITE_ERROR)
-
-    def fail(self, code: tuple[int, int]) -> None:
-        self.left = 0
-        self.sense = self._disk.sense = sense_data(code)
 
 
 class Disk:
@@ -137,7 +66,7 @@ class Disk:
         self.has_medium = True
         self.is_stopped = False
         self.is_locked = False
-        self.attention: tuple[int, int] | None = None
+        self.attention: Sense | None = None
         self.sense = b""
         self.reset()
 
@@ -155,7 +84,7 @@ class Disk:
         """SAM-5 §6.3.2: the next command hears of it."""
         self.is_locked = False
         self.sense = b""
-        self.attention = POWER_ON_OR_RESET
+        self.attention = Sense.POWER_ON_OR_RESET
 
     def start(self, cdb: bytes, lun: int = 0) -> Job:
         """Begin a command. Whatever the bytes are, there is a job."""
@@ -172,15 +101,15 @@ class Disk:
             return self.request_sense(cdb.ljust(6, b"\0"))
         self.sense = b""
         if lun and opcode != INQUIRY:
-            raise _Failed(LUN_NOT_SUPPORTED)
+            raise _Failed(Sense.LUN_NOT_SUPPORTED)
         if self.attention is not None and opcode not in _NO_ATTENTION:
             code, self.attention = self.attention, None
             raise _Failed(code)
         method = _COMMANDS.get(opcode)
         if method is None:
-            raise _Failed(INVALID_OPERATION_CODE)
+            raise _Failed(Sense.INVALID_OPERATION_CODE)
         if len(cdb) < _LENGTHS[opcode >> 5]:
-            raise _Failed(INVALID_FIELD_IN_CDB)
+            raise _Failed(Sense.INVALID_FIELD_IN_CDB)
         if opcode == INQUIRY:
             return self.inquiry(cdb, lun)
         return method(self, cdb)
@@ -189,11 +118,11 @@ class Disk:
 
     def request_sense(self, cdb: bytes) -> Job:
         if cdb[1] & 1:  # descriptor format
-            raise _Failed(INVALID_FIELD_IN_CDB)
+            raise _Failed(Sense.INVALID_FIELD_IN_CDB)
         sense, self.sense = self.sense, b""
         if not sense and self.attention is not None:
             sense, self.attention = sense_data(self.attention), None
-        return Job(self, (sense or sense_data(NO_SENSE))[: cdb[4]])
+        return Job(self, (sense or sense_data(Sense.NO_SENSE))[: cdb[4]])
 
     def inquiry(self, cdb: bytes, lun: int = 0) -> Job:
         """SPC-4 §6.6.2, §7.8."""
@@ -201,10 +130,10 @@ class Disk:
         if cdb[1] & 1:
             page = self._vpd().get(cdb[2])
             if page is None:
-                raise _Failed(INVALID_FIELD_IN_CDB)
+                raise _Failed(Sense.INVALID_FIELD_IN_CDB)
             return Job(self, (struct.pack(">BBH", 0, cdb[2], len(page)) + page)[:size])
         if cdb[2]:
-            raise _Failed(INVALID_FIELD_IN_CDB)
+            raise _Failed(Sense.INVALID_FIELD_IN_CDB)
         head = bytes((0x7F if lun else 0, self.is_removable << 7, 6, 2, 31, 0, 0, 2))
         words = f"{self.vendor:8.8}{self.product:16.16}{self.revision:4.4}"
         return Job(self, (head + words.encode("ascii", "replace"))[:size])
@@ -224,7 +153,7 @@ class Disk:
     def report_luns(self, cdb: bytes) -> Job:
         size = int.from_bytes(cdb[6:10], "big")
         if size < 16:
-            raise _Failed(INVALID_FIELD_IN_CDB)
+            raise _Failed(Sense.INVALID_FIELD_IN_CDB)
         return Job(self, struct.pack(">IIQ", 8, 0, 0)[:size])
 
     # MODE SENSE (SPC-4 §6.11, SBC-3 §6.5).
@@ -242,7 +171,7 @@ class Disk:
     def _mode_pages(self, cdb: bytes) -> bytes:
         control, code, subpage = cdb[2] >> 6, cdb[2] & 0x3F, cdb[3]
         if control == 3:
-            raise _Failed(SAVING_NOT_SUPPORTED)
+            raise _Failed(Sense.SAVING_NOT_SUPPORTED)
         can_change = control == 1  # which bits a MODE SELECT might change: none
         pages = {
             0x08: bytes((0x08, 18, 0 if can_change else self.write_cache << 2)) + bytes(17),
@@ -251,16 +180,16 @@ class Disk:
         if code == 0x3F and subpage in (0, 0xFF):
             return b"".join(pages.values())
         if code not in pages or subpage:
-            raise _Failed(INVALID_FIELD_IN_CDB)
+            raise _Failed(Sense.INVALID_FIELD_IN_CDB)
         return pages[code]
 
     # The medium.
 
     def _check_ready(self) -> None:
         if not self.has_medium:
-            raise _Failed(MEDIUM_NOT_PRESENT)
+            raise _Failed(Sense.MEDIUM_NOT_PRESENT)
         if self.is_stopped:
-            raise _Failed(NOT_READY_STOPPED)
+            raise _Failed(Sense.NOT_READY_STOPPED)
 
     def test_unit_ready(self, cdb: bytes) -> Job:
         self._check_ready()
@@ -271,14 +200,14 @@ class Disk:
         load, start = cdb[4] >> 1 & 1, cdb[4] & 1
         if load and self.is_removable:
             if not start and self.is_locked:
-                raise _Failed(MEDIUM_REMOVAL_PREVENTED)
+                raise _Failed(Sense.MEDIUM_REMOVAL_PREVENTED)
             self.has_medium = bool(start)
         self.is_stopped = not start
         return Job(self)
 
     def prevent_allow(self, cdb: bytes) -> Job:
         if not self.is_removable:
-            raise _Failed(INVALID_OPERATION_CODE)
+            raise _Failed(Sense.INVALID_OPERATION_CODE)
         self.is_locked = bool(cdb[4] & 1)
         return Job(self)
 
@@ -289,7 +218,7 @@ class Disk:
     def service_action_in_16(self, cdb: bytes) -> Job:
         """READ CAPACITY (16) (SBC-3 §5.16)."""
         if cdb[1] & 0x1F != 0x10:
-            raise _Failed(INVALID_FIELD_IN_CDB)
+            raise _Failed(Sense.INVALID_FIELD_IN_CDB)
         self._check_ready()
         reply = struct.pack(">QI20x", self.blocks - 1, BLOCK)
         return Job(self, reply[: int.from_bytes(cdb[10:14], "big")])
@@ -308,12 +237,12 @@ class Disk:
     def write(self, cdb: bytes) -> Job:
         offset, size = self._range(cdb)
         if self.write_protected:
-            raise _Failed(WRITE_PROTECTED)
+            raise _Failed(Sense.WRITE_PROTECTED)
         return Job(self, offset=offset, size=size, is_in=False)
 
     def verify(self, cdb: bytes) -> Job:
         if cdb[1] & 0x06:  # BYTCHK: compare with data that come along
-            raise _Failed(INVALID_FIELD_IN_CDB)
+            raise _Failed(Sense.INVALID_FIELD_IN_CDB)
         self._range(cdb)
         return Job(self)
 
@@ -323,25 +252,28 @@ class Disk:
         return Job(self)
 
     def _range(self, cdb: bytes) -> tuple[int, int]:
-        """Offset and size in bytes (SPC-4 §4.2.5)."""
+        """Offset and size in bytes (SPC-4 §4.2.5). There is no protection information, which
+        byte 1 might ask for."""
         self._check_ready()
-        if len(cdb) >= 16 and cdb[0] >> 5 == 4:
-            lba, count = struct.unpack_from(">QI", cdb, 2)
-        elif cdb[0] >> 5 == 5:
-            lba, count = struct.unpack_from(">II", cdb, 2)
-        elif cdb[0] >> 5 == 0:
+        group = cdb[0] >> 5
+        if group == 0:
             lba, count = int.from_bytes(cdb[1:4], "big") & 0x1F_FFFF, cdb[4] or 256
         else:
-            lba, count = struct.unpack_from(">IxH", cdb, 2)
-        if cdb[0] >> 5 and cdb[0] in _PROTECTED and cdb[1] & 0xE0:
-            raise _Failed(INVALID_FIELD_IN_CDB)
+            lba, count = _RANGES[group].unpack_from(cdb, 2)
+            if cdb[1] & 0xE0:
+                raise _Failed(Sense.INVALID_FIELD_IN_CDB)
         if lba + count > self.blocks:
-            raise _Failed(LBA_OUT_OF_RANGE)
+            raise _Failed(Sense.LBA_OUT_OF_RANGE)
         return lba * BLOCK, count * BLOCK
 
 
-# RDPROTECT and the like, above byte 1's flags: there is no protection information.
-_PROTECTED: Final = (0x28, 0xA8, 0x88, 0x2A, 0xAA, 0x8A, 0x2F, 0x8F)
+# Address and length of a READ and its like, from byte 2 on, by the group of the operation code.
+_RANGES: Final = {
+    1: struct.Struct(">IxH"),
+    2: struct.Struct(">IxH"),
+    4: struct.Struct(">QI"),
+    5: struct.Struct(">II"),
+}
 
 _COMMANDS: Final[dict[int, Callable[[Disk, bytes], Job]]] = {
     0x00: Disk.test_unit_ready,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from usbmon.bus import fat
 from usbmon.bus.descriptors import Configuration, DeviceDescriptor, Endpoint, Interface
 from usbmon.bus.device import NAK, Device, Nak, Stall, endpoint
-from usbmon.bus.devices.scsi import Disk, Job
+from usbmon.bus.devices.scsi import Disk
 from usbmon.bus.image import open_image
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import BULK
@@ -27,6 +27,7 @@ from usbmon.bus.urb import BULK
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from usbmon.bus.devices.scsi_job import Job
     from usbmon.usb.setup import Setup
 
 IN: Final = 0x81
@@ -97,8 +98,12 @@ class BulkOnly(Device):
         raise Stall
 
     def unhalted(self, address: int) -> None:
+        """A halt in the middle of the data was their end (§6.7.2, §6.7.3)."""
         if self._is_wedged:
             self.halted.add(address)
+        elif (address, self._phase) in ((IN, _Phase.DATA_IN), (OUT, _Phase.DATA_OUT)):
+            self._phase = _Phase.STATUS
+            self.ready(IN)
 
     @endpoint(OUT)
     def bulk_out(self, data: bytes) -> Nak | None:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from usbmon.bus import fat
 from usbmon.bus.descriptors import Configuration, DeviceDescriptor, Endpoint, Interface
 from usbmon.bus.device import NAK, Nak, endpoint
-from usbmon.bus.devices.scsi import CHECK_CONDITION, GOOD, Disk, Job
+from usbmon.bus.devices.scsi import Disk
+from usbmon.bus.devices.scsi_job import CHECK_CONDITION, GOOD, Job
 from usbmon.bus.devices.storage import BULK_ONLY, IN, MASS_STORAGE, MIB, OUT, SCSI, BulkOnly
 from usbmon.bus.image import open_image
 from usbmon.bus.timing import MICROFRAME, Speed

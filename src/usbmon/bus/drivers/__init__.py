@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from usbmon.bus.driver import Driver
 
 # In the order in which they are offered an interface.
-MODULES: Final = ("hub", "loopback")
+MODULES: Final = ("hub", "storage", "uas", "loopback")
 
 
 def all_drivers() -> tuple[type[Driver], ...]:

@@ -1,19 +1,17 @@
-"""A SCSI disk as Linux drives it: what is asked first, and reading and writing.
+"""A SCSI disk as Linux drives it: commands, and what is asked first.
 
-Here: scanning (drivers/scsi/scsi_scan.c, scsi.c), the disk driver (sd.c), which answers are tried
-again (scsi_error.c), and the steps for people that the drivers of both transports offer. Not here:
-how a command travels (`storage`, `uas`).
+Here: scanning (drivers/scsi/scsi_scan.c, scsi.c), the disk driver (sd.c), and which answers are
+tried again (scsi_error.c). Not here: how a command travels (`storage`, `uas`), and what people do
+with a disk (`disk`).
 """
 
 from __future__ import annotations
 
 import struct
 from abc import abstractmethod
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from usbmon.bus.driver import Driver, Lock, Steps, UrbFailed
-from usbmon.bus.volume import Volume
 
 if TYPE_CHECKING:
     from usbmon.bus.host import Host, HostInterface
@@ -22,21 +20,27 @@ EIO: Final = -5
 ENOMEDIUM: Final = -123
 
 # Sense keys.
-_NOT_READY, _ILLEGAL_REQUEST, _UNIT_ATTENTION, _ABORTED = 0x2, 0x5, 0x6, 0xB
+_ILLEGAL_REQUEST, _UNIT_ATTENTION, _ABORTED = 0x5, 0x6, 0xB
 
 # SD_MAX_RETRIES; the retries of TEST UNIT READY in sd_spinup_disk.
 _RETRIES: Final = 5
+
+_READS_AND_WRITES: Final = (0x28, 0x2A, 0x88, 0x8A)
+
+_BLOCK_SIZES: Final = (512, 1024, 2048, 4096)
 
 _SIZE_OF_INQUIRY: Final = 36
 _VPD_PAGES: Final = (0x00, 0x80, 0x83, 0x89, 0xB0, 0xB1, 0xB2)
 
 
 class Answer(NamedTuple):
-    """What came of a command. `status` None: the transport failed, and has recovered."""
+    """What came of a command. `status` None: the transport failed, and has recovered. `moved`:
+    bytes that went, in either direction."""
 
     status: int | None
     data: bytes = b""
     sense: bytes = b""
+    moved: int = 0
 
     @property
     def key(self) -> int:
@@ -57,7 +61,7 @@ class CommandFailed(UrbFailed):
         self.answer = answer
 
 
-class DiskDriver(Driver):
+class ScsiDriver(Driver):
     """A driver whose device is a disk: logical unit 0.
 
     A transport defines `start` and `finish`. `depth` is how many commands it takes at a time,
@@ -71,7 +75,7 @@ class DiskDriver(Driver):
 
     def __init__(self, host: Host, interface: HostInterface) -> None:
         super().__init__(host, interface)
-        self.inquiry = b""
+        self.inquiry = bytes(_SIZE_OF_INQUIRY)
         self.blocks = 0
         self.block_size = 512
         self.write_protected = False
@@ -88,119 +92,44 @@ class DiskDriver(Driver):
     def finish(self, request: Any) -> Steps[Answer]:
         """Wait for its end."""
 
-    # What a person does.
+    # Commands.
 
     @property
     def size(self) -> int:
         """Bytes of the disk; 0 without a medium."""
         return self.blocks * self.block_size
 
-    def read(self, lba: int, count: int) -> Steps[bytes]:
-        """`count` blocks. Raises `CommandFailed` and `UrbFailed`."""
-        yield from self._scanned()
-        parts = []
-        requests: deque[Any] = deque()
-        for at in range(lba, lba + count, self.most):
-            blocks = min(self.most, lba + count - at)
-            size = blocks * self.block_size
-            if len(requests) == self.depth:
-                parts.append((yield from self._end(*requests.popleft())))
-            requests.append((yield from self._begin(_rw(0x28, at, blocks), size)))
-        while requests:
-            parts.append((yield from self._end(*requests.popleft())))
-        return b"".join(parts)
-
-    def write(self, lba: int, data: bytes) -> Steps[None]:
-        """Whole blocks. Raises as `read` does."""
-        yield from self._scanned()
-        requests: deque[Any] = deque()
-        step = self.most * self.block_size
-        for at in range(0, len(data), step):
-            part = data[at : at + step]
-            cdb = _rw(0x2A, lba + at // self.block_size, len(part) // self.block_size)
-            if len(requests) == self.depth:
-                yield from self._end(*requests.popleft())
-            requests.append((yield from self._begin(cdb, 0, part)))
-        while requests:
-            yield from self._end(*requests.popleft())
-
-    def flush(self) -> Steps[None]:
-        """What is in the disk's cache goes where it belongs."""
-        yield from self.command(bytes((0x35,)) + bytes(9))
-
-    def open(self) -> Steps[None]:
-        """As the first that opens the block device (sd_open)."""
-        yield from self._scanned()
-        yield from self.command(bytes(6))
-        if self.is_removable:
-            yield from self.command(bytes((0x1E, 0, 0, 0, 1, 0)))
-
-    def close(self) -> Steps[None]:
-        """As the last that closes it (sd_release)."""
-        if self.is_removable:
-            yield from self.command(bytes(6))
-            yield from self.command(bytes((0x1E, 0, 0, 0, 0, 0)))
-
-    def eject(self) -> Steps[None]:
-        """START STOP UNIT, as eject(1) sends it: the medium comes out."""
-        yield from self._scanned()
-        yield from self.command(bytes((0x1E, 0, 0, 0, 0, 0)))
-        yield from self.command(bytes((0x1B, 0, 0, 0, 1, 0)))
-        yield from self.command(bytes((0x1B, 0, 0, 0, 2, 0)))
-        self.blocks = 0
-
-    def mount(self) -> Steps[Volume]:
-        """Open the disk, and its file system. Raises `VolumeError` besides."""
-        yield from self.open()
-        loop = self.host.loop
-        volume: Volume = yield from Volume.mount(self, clock=lambda: loop.epoch + loop.now)
-        return volume
-
-    def unmount(self, volume: Volume) -> Steps[None]:
-        yield from volume.unmount()
-        yield from self.close()
-
-    def copy_in(self, name: str, data: bytes) -> Steps[None]:
-        """Put a file onto the disk, in the place of one of that name. Raises as `mount` does."""
-        volume = yield from self.mount()
-        yield from volume.write(name, data)
-        yield from self.unmount(volume)
-
-    def copy_out(self, name: str) -> Steps[bytes]:
-        """Get a file from the disk. Raises as `mount` does."""
-        volume = yield from self.mount()
-        data: bytes = yield from volume.read(name)
-        yield from self.unmount(volume)
-        return data
-
-    # Commands.
-
     @property
     def is_removable(self) -> bool:
-        return len(self.inquiry) > 1 and self.inquiry[1] & 0x80 != 0
+        return self.inquiry[1] & 0x80 != 0
 
     @property
     def version(self) -> int:
         """Of SPC, as INQUIRY says."""
-        return self.inquiry[2] if len(self.inquiry) > 2 else 0
+        return self.inquiry[2]
 
     def command(self, cdb: bytes, size: int = 0, data: bytes = b"") -> Steps[bytes]:
         """One command, tried again where Linux does. Raises `CommandFailed` and `UrbFailed`."""
-        request = yield from self._begin(cdb, size, data)
-        return (yield from self._end(*request))
+        request = yield from self.begin(cdb, size, data)
+        return (yield from self.end(*request))
 
-    def _begin(self, cdb: bytes, size: int, data: bytes = b"") -> Steps[Any]:
+    def begin(self, cdb: bytes, size: int, data: bytes = b"") -> Steps[Any]:
+        """Set a command going; what `end` takes, as its arguments."""
         request = yield from self.start(cdb, size, data)
         return request, cdb, size, data
 
-    def _end(self, request: Any, cdb: bytes, size: int, data: bytes) -> Steps[bytes]:
+    def end(self, request: Any, cdb: bytes, size: int, data: bytes) -> Steps[bytes]:
+        """Wait for its end, and try it again where Linux does; the data. Raises `CommandFailed`
+        and `UrbFailed`."""
+        # Of a block, all or nothing (scmd->underflow).
+        least = max(size, len(data)) if cdb[0] in _READS_AND_WRITES else 0
         answer: Answer = yield from self.finish(request)
         for _ in range(_RETRIES):
-            if answer.status == 0 or not _is_worth_a_try(answer):
+            if not _is_worth_a_try(answer, least):
                 break
             request = yield from self.start(cdb, size, data)
             answer = yield from self.finish(request)
-        if answer.status != 0:
+        if answer.status != 0 or answer.moved < least:
             raise CommandFailed(
                 ENOMEDIUM if answer.code >> 8 == 0x3A else EIO,
                 f"{self.device.name}: SCSI command {cdb[0]:02x}",
@@ -208,7 +137,7 @@ class DiskDriver(Driver):
             )
         return answer.data
 
-    def _scanned(self) -> Steps[None]:
+    def scanned(self) -> Steps[None]:
         """Wait until the disk is known. Raises `UrbFailed` without one."""
         yield from self._scanning.acquire()
         self._scanning.release()
@@ -219,7 +148,8 @@ class DiskDriver(Driver):
 
     def scan(self) -> Steps[None]:
         """scsi_scan_target, then sd_probe."""
-        self.inquiry = yield from self.command(_inquiry(_SIZE_OF_INQUIRY), _SIZE_OF_INQUIRY)
+        inquiry = yield from self.command(_inquiry(_SIZE_OF_INQUIRY), _SIZE_OF_INQUIRY)
+        self.inquiry = inquiry.ljust(_SIZE_OF_INQUIRY, b"\0")
         self._report_inquiry()
         if not self.is_careful:
             yield from self._attach_vpd()
@@ -228,7 +158,7 @@ class DiskDriver(Driver):
             yield from self._attach()
 
     def _report_inquiry(self) -> None:
-        words = self.inquiry.decode("ascii", "replace").ljust(_SIZE_OF_INQUIRY)
+        words = self.inquiry.decode("ascii", "replace")
         self.host.report(
             f"scsi {self.device.name}: Direct-Access     {words[8:16]} {words[16:32]} "
             f"{words[32:36]} PQ: 0 ANSI: {self.version}"
@@ -245,7 +175,7 @@ class DiskDriver(Driver):
         """scsi_get_vpd_buf: its header says how long it is."""
         if page:
             listed = yield from self.command(_inquiry(36, 0), 36)
-            if page not in listed[4 : 4 + listed[3]]:
+            if page not in listed[4:]:
                 return b""
         head = yield from self.command(_inquiry(4, page), 4)
         size = 4 + int.from_bytes(head[2:4], "big")
@@ -264,7 +194,7 @@ class DiskDriver(Driver):
         self._report_size()
         if self.is_removable:
             yield from self.command(bytes((0x1E, 0, 0, 0, 1, 0)))
-        yield from self.command(_rw(0x28, 0, 8), 8 * self.block_size)
+        yield from self.command(read_or_write(0x28, 0, 8), 8 * self.block_size)
         if self.is_removable:
             yield from self.command(bytes((0x1E, 0, 0, 0, 0, 0)))
             yield from self.command(bytes(6))
@@ -279,7 +209,9 @@ class DiskDriver(Driver):
             self.blocks = 0
             return
         yield from self._read_capacity()
-        yield from self.command(_rw(0x28, 0, 1), self.block_size)
+        if not self.blocks:
+            return
+        yield from self.command(read_or_write(0x28, 0, 1), self.block_size)
         yield from self._read_modes()
         if self._knows_opcodes:
             yield from self._report_opcodes()
@@ -293,7 +225,8 @@ class DiskDriver(Driver):
         if last == 0xFFFF_FFFF:
             reply = yield from self.command(struct.pack(">BB8xI2x", 0x9E, 0x10, 32), 32)
             last, self.block_size = struct.unpack_from(">QI", reply.ljust(12, b"\0"))
-        self.blocks = last + 1
+        # sd_read_capacity: other sizes of blocks it cannot use.
+        self.blocks = last + 1 if self.block_size in _BLOCK_SIZES else 0
 
     def _read_modes(self) -> Steps[None]:
         """sd_read_write_protect_flag and sd_read_cache_type."""
@@ -334,8 +267,10 @@ class DiskDriver(Driver):
         self.host.report(f"sd {name}: Write Protect is {'on' if self.write_protected else 'off'}")
 
 
-def _is_worth_a_try(answer: Answer) -> bool:
+def _is_worth_a_try(answer: Answer, least: int) -> bool:
     """scsi_decide_disposition and scsi_check_sense."""
+    if answer.status == 0:
+        return answer.moved < least
     return answer.status is None or answer.key in (_UNIT_ATTENTION, _ABORTED)
 
 
@@ -343,7 +278,7 @@ def _inquiry(size: int, page: int | None = None) -> bytes:
     return struct.pack(">BBBHB", 0x12, page is not None, page or 0, size, 0)
 
 
-def _rw(opcode: int, lba: int, blocks: int) -> bytes:
+def read_or_write(opcode: int, lba: int, blocks: int) -> bytes:
     """READ (10) or WRITE (10), by its operation code; (16) beyond what those reach."""
     if lba + blocks > 0xFFFF_FFFF:
         return struct.pack(">BxQI2x", opcode + 0x60, lba, blocks)

@@ -22,7 +22,8 @@ from usbmon.bus.driver import (
     UrbFailed,
     control,
 )
-from usbmon.bus.drivers.scsi import Answer, DiskDriver
+from usbmon.bus.drivers.disk import DiskDriver
+from usbmon.bus.drivers.scsi import Answer
 from usbmon.bus.loop import SECOND
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import BULK, Urb
@@ -45,7 +46,7 @@ _AFTER_RESET: Final = 6 * SECOND
 
 _CBW: Final = struct.Struct("<4sIIBBB16s")
 _CSW: Final = struct.Struct("<4sIIB")
-_PASSED, _FAILED = 0, 1
+_FAILED: Final = 1
 
 _CHECK_CONDITION: Final = 2
 # US_SENSE_SIZE, and SCSI_SENSE_BUFFERSIZE for devices of SPC-3 on.
@@ -116,42 +117,46 @@ class StorageDriver(DiskDriver):
         yield from self._lock.acquire()
         try:
             self._deadline = self.host.loop.now + _TIMEOUT
-            status, data, sense = yield from self._transport(*request)
-            if status == _FAILED and not sense:
-                size = _LONG_SENSE if self.version >= 5 else _SENSE
-                cdb = bytes((0x03, 0, 0, 0, size, 0))
-                status, sense, _ = yield from self._transport(cdb, size, b"")
-                status = None if status is None else _FAILED
-            if status is None:
+            answer = yield from self._transport(*request)
+            if answer.status == _CHECK_CONDITION and not answer.sense:
+                answer = yield from self._ask_why(answer)
+            if answer.status is None:
                 yield from self._recover()
         finally:
             self._lock.release()
-        return Answer(None if status is None else status and _CHECK_CONDITION, data, sense)
+        return answer
 
-    def _transport(
-        self, cdb: bytes, size: int, data: bytes
-    ) -> Steps[tuple[int | None, bytes, bytes]]:
-        """usb_stor_Bulk_transport: status of the CSW (None: an error of transport), what was read,
-        and the sense data that are made up for a device that sends too much."""
+    def _ask_why(self, answer: Answer) -> Steps[Answer]:
+        """REQUEST SENSE."""
+        size = _LONG_SENSE if self.version >= 5 else _SENSE
+        why = yield from self._transport(bytes((0x03, 0, 0, 0, size, 0)), size, b"")
+        if why.status != 0:
+            return Answer(None)
+        return answer._replace(sense=why.data)
+
+    def _transport(self, cdb: bytes, size: int, data: bytes) -> Steps[Answer]:
+        """usb_stor_Bulk_transport. `sense` is what Linux makes up for a device that sends too
+        much."""
         self._tag += 1
         length = size or len(data)
-        flags = 0x80 if size else 0
-        wrapper = _CBW.pack(b"USBC", self._tag, length, flags, 0, len(cdb), cdb)
+        wrapper = _CBW.pack(b"USBC", self._tag, length, 0x80 if size else 0, 0, len(cdb), cdb)
         moved, _ = yield from self._wrapper(self._out, wrapper)
         if moved is not _Moved.GOOD:
-            return None, b"", b""
-        read, sense = b"", b""
+            return Answer(None)
+        read, count, sense = b"", 0, b""
         if length:
             pipe = self._in if size else self._out
             moved, urb = yield from self._bulk(pipe, self.device.urb(pipe, data or size))
             if moved is _Moved.ERROR:
-                return None, b"", b""
-            read = urb.data if size else b""
+                return Answer(None)
+            read, count = urb.data if size else b"", urb.actual_length
             sense = _TOO_LONG if moved is _Moved.LONG else b""
         status, residue = yield from self._status()
-        if sense and status == _PASSED:
-            status = _FAILED
-        return status, read[: max(0, length - residue)], sense
+        if status is None:
+            return Answer(None)
+        count = min(count, max(0, length - residue))
+        failed = status == _FAILED or sense
+        return Answer(_CHECK_CONDITION if failed else 0, read[:count], sense, count)
 
     def _status(self) -> Steps[tuple[int | None, int]]:
         """The CSW, asked for again where the device stalls or says nothing; status and residue."""

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from usbmon.bus.driver import Lock, Receive, Spawn, Steps, Submit, Task, Unlink, UrbFailed
-from usbmon.bus.drivers.scsi import Answer, DiskDriver
+from usbmon.bus.drivers.disk import DiskDriver
+from usbmon.bus.drivers.scsi import Answer
 from usbmon.bus.host import walk
 from usbmon.bus.loop import SECOND
 from usbmon.bus.timing import Speed
@@ -55,10 +56,11 @@ class _Work:
     tag: int = 0
     deadline: int = 0
     urb: Urb | None = None
-    moves: bool = False
+    is_moving: bool = False
     status: int | None = None
     sense: bytes = b""
     read: bytes = b""
+    moved: int = 0
     done: Lock = field(default_factory=Lock)
 
 
@@ -110,12 +112,13 @@ class UasDriver(DiskDriver):
             raise UrbFailed(ENODEV, f"{self.device.name}: {self.name}")
         work = _Work(cdb, size, data)
         yield from work.done.acquire()
+        self._waiting.append(work)
         self._engine.send(work)
         return work
 
     def finish(self, request: _Work) -> Steps[Answer]:
         yield from request.done.acquire()
-        return Answer(request.status, request.read, request.sense)
+        return Answer(request.status, request.read, request.sense, request.moved)
 
     # The task that serves them.
 
@@ -127,8 +130,6 @@ class UasDriver(DiskDriver):
                     yield from self._reset()
                 elif isinstance(item, Urb):
                     yield from self._completed(item)
-                else:
-                    self._waiting.append(item)
                 while self._waiting and len(self._active) < self.depth:
                     yield from self._issue(self._waiting.popleft())
         finally:
@@ -165,8 +166,8 @@ class UasDriver(DiskDriver):
 
     def _move(self, work: _Work) -> Steps[None]:
         """Let the data go."""
-        if work.urb is not None and not work.moves:
-            work.moves = not (yield Submit(work.urb))
+        if work.urb is not None and not work.is_moving:
+            work.is_moving = not (yield Submit(work.urb))
 
     def _completed(self, urb: Urb) -> Steps[None]:
         """uas_stat_cmplt and uas_data_cmplt. What goes wrong is left to the time limit."""
@@ -177,8 +178,9 @@ class UasDriver(DiskDriver):
             return
         for work in list(self._active.values()):
             if work.urb is urb:
-                work.moves = False
-                work.read = urb.data if work.size and not urb.status else b""
+                work.is_moving = False
+                if not urb.status:
+                    work.read, work.moved = urb.data if work.size else b"", urb.actual_length
                 self._try_complete(work)
 
     def _told(self, iu: bytes) -> Steps[None]:
@@ -192,7 +194,7 @@ class UasDriver(DiskDriver):
             yield from self._move(work)
         elif kind == _SENSE_IU and len(iu) >= 16:
             work.status, work.sense = iu[6], iu[16 : 16 + int.from_bytes(iu[14:16], "big")]
-            if work.status and work.moves and work.urb is not None:
+            if work.status and work.is_moving and work.urb is not None:
                 yield Unlink(work.urb)
             self._try_complete(work)
         elif kind == _RESPONSE_IU:
@@ -200,7 +202,7 @@ class UasDriver(DiskDriver):
 
     def _try_complete(self, work: _Work) -> None:
         """It is over when its status is known and its data are at rest."""
-        if work.status is not None and not work.moves:
+        if work.status is not None and not work.is_moving:
             self._over(work)
 
     def _over(self, work: _Work) -> None:
@@ -209,11 +211,11 @@ class UasDriver(DiskDriver):
 
     def _reset(self) -> Steps[None]:
         """Begin anew: the alternate setting, whose choice makes the device forget all commands."""
+        yield from self.device.set_interface(self.interface.number, self.interface.alternate)
         self._status_urbs.clear()
         for work in list(self._active.values()):
             work.status = None
             self._over(work)
-        yield from self.device.set_interface(self.interface.number, self.interface.alternate)
 
 
 def _setting(interface: HostInterface) -> HostInterface | None:
