@@ -139,7 +139,7 @@ def test_what_names_a_string_in_its_own_bytes_gets_the_number() -> None:
     assert interface.encode(Speed.HIGH, strings)[9:] == b"\x03\x24\x01"
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=200), max_size=10))
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=130), max_size=4))
 def test_strings_are_numbered_once_and_fit_into_a_descriptor(texts: list[str]) -> None:
     strings = Strings()
     numbers = [strings.number(text) for text in texts]

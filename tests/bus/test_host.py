@@ -59,10 +59,11 @@ class Recording(Driver):
         yield Spawn(self._work(), self)
 
     def _work(self) -> Steps[None]:
+        story = self.story  # of this test: an end may be told late
         try:
             yield Sleep(1000 * SECOND)
         finally:
-            self.story.append(f"work on {self.interface.number} ends")
+            story.append(f"work on {self.interface.number} ends")
 
     def disconnect(self) -> None:
         self.story.append(f"disconnect {self.interface.number}")
@@ -167,6 +168,15 @@ def test_ports_can_be_chosen_and_are_taken_once() -> None:
     ):
         with pytest.raises(ValueError, match=r"port|already"):
             wrong()
+
+
+def test_settling_ends_with_the_last_device_set_up() -> None:
+    bench, models = Bench(), [Loopback() for _ in range(2)]
+    for model in models:
+        bench.host.plug(model)
+    bench.host.settle()
+    assert all(bench.host.find(model).configuration for model in models)
+    assert bench.loop.now < 2 * SECOND
 
 
 def test_unplugging_what_is_not_plugged_in_is_nothing() -> None:

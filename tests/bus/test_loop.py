@@ -115,6 +115,14 @@ def test_paced_virtual_time_is_held_to_the_real_clock(clock: Clock) -> None:
     assert loop.now == loop.real_now() == 50 * MS
 
 
+def test_after_a_run_ahead_the_real_clock_counts_from_there(clock: Clock) -> None:
+    loop = Loop()
+    loop.run(10 * SECOND)
+    loop.rebase()
+    clock.sleep(1)
+    assert loop.real_now() == 11 * SECOND
+
+
 def test_not_paced_it_does_not_sleep(clock: Clock) -> None:
     loop = Loop()
     loop.run(3600 * SECOND)

@@ -593,7 +593,7 @@ class Program:
 setattr(Program, "pass", Program.pass_)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.lists(ACTIONS, max_size=25), st.integers(0, 3))
 def test_whatever_is_done_each_urb_comes_back_once(
     actions: list[tuple[str, Any, Any]], seed: int

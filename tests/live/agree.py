@@ -9,14 +9,15 @@ flight ends when the device goes.
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usbmon import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from usbmon.events import Event, Events
 
@@ -32,9 +33,8 @@ class Linux:
         self._name = "linux.bin"
 
     def __enter__(self):
-        share: Path = self._guest.share
-        source = (files.os.path.dirname(__file__)) + "/collect.py"
-        (share / "collect.py").write_bytes(open(source, "rb").read())  # noqa: PTH123, SIM115
+        share = self._guest.share
+        shutil.copy(Path(__file__).parent / "collect.py", share)
         self._guest.check("rm -f /tmp/linux.bin*")
         self._guest.check("setsid python3 /host/collect.py /tmp/linux.bin >/tmp/collect.log 2>&1 &")
         self._guest.wait_for("[ -e /tmp/linux.bin.ready ]")

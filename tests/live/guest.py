@@ -109,10 +109,11 @@ class Guest:
 
     def _connect(self, path: Path, deadline: float) -> socket.socket:
         while True:
+            made = socket.socket(socket.AF_UNIX)
             try:
-                made = socket.socket(socket.AF_UNIX)
                 made.connect(str(path))
             except OSError:
+                made.close()
                 if self._qemu.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError("QEMU did not start, see above") from None
                 time.sleep(0.05)
@@ -134,7 +135,8 @@ class Guest:
         if hasattr(self, "_qemu"):
             self._qemu.kill()
             self._qemu.wait()
-        if hasattr(self, "_socket"):
+        if hasattr(self, "_lines"):
+            self._lines.close()
             self._socket.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
 

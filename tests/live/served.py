@@ -11,12 +11,12 @@ from usbmon.bus.drivers.hub import HubDriver
 from usbmon.bus.host import Host
 from usbmon.bus.loop import Loop
 from usbmon.bus.timing import Speed
+from usbmon.events import Events
 from usbmon.monitor.collector import Collector
 from usbmon.monitor.main import Monitor
 
 if TYPE_CHECKING:
     from usbmon.bus.device import Device
-    from usbmon.events import Events
 
 
 class Served:
@@ -35,7 +35,8 @@ class Served:
         assert known is not None
         self.busid = known.name
         self._collector = Collector(Monitor(host.controllers).buses[0])
-        self._server = Server(host, self.log.append)
+        self._clients: list[Events] = []
+        self._server = Server(host, self._report)
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
 
@@ -57,9 +58,17 @@ class Served:
 
         return asyncio.run_coroutine_threadsafe(inside(), self._loop).result(30)
 
+    def _report(self, line: str) -> None:
+        """Events are the clients' from an import until the device is given back."""
+        self.log.append(line)
+        if " has " in line:
+            self._collector.take()
+        elif " back, " in line:
+            self._clients.append(self._collector.take())
+
     def events(self) -> Events:
-        """What our monitor has seen since the last time."""
-        return self.call(self._collector.take)
+        """What our monitor has seen of clients that have given the device back."""
+        return self.call(Events.concat, self._clients)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -17,14 +17,15 @@ from usbmon.bus.timing import Speed
         (FlashKey, Speed.HIGH, "usb-storage"),
         (FlashKey, Speed.SUPER, "usb-storage"),
         (UasDisk, Speed.HIGH, "uas"),
-        (UasDisk, Speed.SUPER, "uas"),
+        # uas wants streams of a SuperSpeed controller, and vhci_hcd has none
+        (UasDisk, Speed.SUPER, "usb-storage"),
     ],
 )
 def test_files_go_both_ways(guest, model, speed, driver):
     with Served(model(speed=speed)) as served, agree.Linux(guest) as linux:
         guest.attach(served.port, served.busid)
         guest.wait_for("[ -b /dev/sda1 ]")
-        assert driver in guest.check("readlink -f /sys/block/sda/device/../../../driver /sys/block/sda/device/../../../../*/driver || true") or driver in guest.check("lsusb -t")
+        assert f"Driver={driver}," in guest.check("lsusb -t")
         guest.check("mkdir -p /mnt; mount /dev/sda1 /mnt && head -c 300000 /dev/urandom > /mnt/random.bin")
         digest = guest.check("sha256sum < /mnt/random.bin").split()[0]
         guest.check("umount /mnt && echo 3 > /proc/sys/vm/drop_caches && mount /dev/sda1 /mnt")

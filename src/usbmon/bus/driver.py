@@ -96,16 +96,27 @@ class Lock:
         task = yield _Me()
         while self._holder is not None:
             self._line.append(task)
-            yield _Park()
+            try:
+                yield _Park()
+            except GeneratorExit:
+                self._leave(task)
+                raise
         self._holder = task
 
     def release(self) -> None:
         self._holder = None
-        while self._line:
-            task = self._line.popleft()
-            if not task.done:
-                task.wake()
-                return
+        self._wake_next()
+
+    def _leave(self, task: Task) -> None:
+        """A task that is cancelled in line or, just woken, before it took the lock."""
+        if task in self._line:
+            self._line.remove(task)
+        elif self._holder is None:
+            self._wake_next()
+
+    def _wake_next(self) -> None:
+        if self._line:
+            self._line.popleft().wake()
 
 
 class _Me:

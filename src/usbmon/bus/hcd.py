@@ -244,6 +244,10 @@ class HostController:
         hub = self.model(device.parent) if device.parent is not None else None
         return hub.ports[device.port - 1] if isinstance(hub, Hub) else None
 
+    def forget(self, device: HostDevice) -> None:
+        """The device has gone, and its number is free."""
+        self.devices = {n: known for n, known in self.devices.items() if known is not device}
+
     def pull(self, model: Device) -> None:
         """Unplug this device model, wherever it is."""
         for port in list(self.all_ports()):

@@ -161,6 +161,7 @@ class HostDevice:
         self.devnum = 0
         self.is_there = True
         self.suspended = False
+        self.is_set_up = False
         self.descriptor = b""
         self.configurations: list[HostConfiguration] = []
         self.configuration = 0
@@ -279,8 +280,8 @@ class HostDevice:
         setting = self.active.get(number)
         for endpoint in setting.endpoints if setting is not None else ():
             endpoint.enabled = False
-            self.controller.flush(endpoint)
             self.endpoints.pop(endpoint.address, None)
+            self.controller.flush(endpoint)
 
     def __repr__(self) -> str:
         vendor, product = self.id if self.descriptor else (0, 0)
@@ -383,7 +384,7 @@ class Host:
 
         def settled() -> bool:
             found = [self.find(model) for model in models]
-            return all(known is not None and known.configuration for known in found)
+            return all(known is not None and known.is_set_up for known in found)
 
         self.loop.run(self.loop.now + timeout, stop=settled)
         self.loop.paced = paced
@@ -432,6 +433,8 @@ class Host:
         except (UrbFailed, LookupError) as error:
             name = f"{driver.name} {driver.device.name}:{driver.device.configuration}.{number}"
             self.report(f"{name}: probe failed, {error}")
+            for task in [task for task in self.tasks if task.owner is driver]:
+                task.cancel()
             if driver.device.drivers.get(number) is driver:
                 del driver.device.drivers[number]
 
@@ -450,6 +453,6 @@ class Host:
                 task.cancel()
         device.drivers.clear()
         device.controller.flush(device.endpoints[0])
-        device.controller.devices.pop(device.devnum, None)
+        device.controller.forget(device)
         if device.parent is not None:
             device.parent.children.pop(device.port, None)

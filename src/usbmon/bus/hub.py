@@ -11,7 +11,14 @@ import struct
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from usbmon.bus.descriptors import Configuration, DeviceDescriptor, Endpoint, Interface
+from usbmon.bus.descriptors import (
+    DEVICE_QUALIFIER,
+    OTHER_SPEED,
+    Configuration,
+    DeviceDescriptor,
+    Endpoint,
+    Interface,
+)
 from usbmon.bus.device import NAK, Device, Nak, Stall, endpoint
 from usbmon.bus.loop import MS
 from usbmon.bus.timing import Speed
@@ -266,6 +273,8 @@ class Hub(Device):
     )
     has_root_timing: ClassVar[bool] = False
     interval: ClassVar[int] = 12
+    told: ClassVar[int] = 0xFFFF
+    """The changes that the status endpoint tells."""
 
     def __init__(self, ports: int = 4, *, speed: Speed | None = None) -> None:
         """Raises ValueError for a number of ports that no hub has."""
@@ -306,7 +315,7 @@ class Hub(Device):
     @endpoint(0x81)
     def status_change(self, size: int) -> bytes | Nak:
         """A bit for each port with changes; bit 0 is the hub itself (§11.12.4)."""
-        bits = sum(1 << n for n, port in enumerate(self.ports, 1) if port.change)
+        bits = sum(1 << n for n, port in enumerate(self.ports, 1) if port.change & self.told)
         return bits.to_bytes(self._bitmap_size, "little")[:size] if bits else NAK
 
     def control(self, setup: Setup, data: bytes) -> bytes | None:
@@ -384,6 +393,7 @@ class RootHub(Hub):
     (drivers/usb/core/hcd.c, usb2_rh_dev_descriptor and its like)."""
 
     has_root_timing = True
+    told = 0xFFFF & ~RESET  # as those of xHCI, EHCI and UHCI in Linux: the host asks for it
     max_speed = Speed.SUPER
 
     def __init__(self, ports: int, *, speed: Speed, serial: str) -> None:
@@ -407,6 +417,12 @@ class RootHub(Hub):
 
         for text in (serial, self.descriptor.iProduct, self.descriptor.iManufacturer):
             self.strings.number(text)  # as Linux numbers them
+
+    def get_descriptor(self, kind: int, index: int) -> bytes | None:
+        """Linux's root hubs have no other speed to tell of."""
+        if kind in (DEVICE_QUALIFIER, OTHER_SPEED):
+            return None
+        return super().get_descriptor(kind, index)
 
     def _status_size(self) -> int:
         return 4 if self.speed is Speed.HIGH else 2

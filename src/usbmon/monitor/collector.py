@@ -44,10 +44,12 @@ class Collector:
 
     def take(self) -> Events:
         """All that came since the last time; URBs are numbered through all batches."""
-        data = b"".join(self._parts)
+        data = bytearray().join(self._parts)
         self._parts.clear()
         self.waiting = 0
-        return self._decoder.feed(data)
+        # As if these were the last ones: whole records, of which none is to be waited for.
+        events, _ = self._decoder.advance(memoryview(data), final=True)
+        return events
 
     def close(self) -> None:
         """Read no more."""

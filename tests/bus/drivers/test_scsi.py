@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.helpers.bus import Bench
 from usbmon.bus.devices.loopback import Loopback
-from usbmon.bus.driver import Steps
 from usbmon.bus.drivers.scsi import EIO, ENOMEDIUM, Answer, CommandFailed, ScsiDriver, read_or_write
-from usbmon.bus.host import Host, HostInterface
+
+if TYPE_CHECKING:
+    from usbmon.bus.driver import Steps
+    from usbmon.bus.host import Host, HostInterface
 
 INQUIRY = bytes.fromhex("00 80 06 02 1f 00 00 02") + b"vendor  product         1.00"
 CAPACITY = bytes.fromhex("0000ffff 00000200")

@@ -40,7 +40,7 @@ MODELS: Final = (
     Model("microphone", "microphone (audio 1.0)", f"{_PKG}.audio", "Microphone"),
     Model("speaker", "loudspeaker (audio 1.0)", f"{_PKG}.audio", "Loudspeaker"),
     Model("webcam", "camera (video class) with a moving test picture", f"{_PKG}.video", "Webcam"),
-    Model("printer", f"{_PKG}.printer", "printer", "Printer"),
+    Model("printer", "printer", f"{_PKG}.printer", "Printer"),
     Model("hub", "hub with four ports", "usbmon.bus.hub", "Hub"),
     Model("loopback", "vendor device that gives back what it gets", f"{_PKG}.loopback", "Loopback"),
 )

@@ -1,20 +1,17 @@
 """A microphone and a loudspeaker of audio class 1.0: 16-bit PCM over isochronous endpoints.
 
 Here: the two models, their mute and volume (audio 1.0 §5.2.2.4) and sampling frequency (§5.2.3.2.3)
-controls, and where their sound comes from and goes to. Not here: reading and writing files; whoever
-has a WAV file open hands it in.
+controls, and what becomes of sound that is played. Not here: where sound comes from (`sound`).
 
 Theory: both take their time from the bus (synchronous endpoints, USB 2.0 §5.12.4.1), a packet a
 millisecond. The packet of a millisecond holds the samples that are due in it, so that 44100 Hz are
-44 samples and every tenth time 45, and never drift. What the host does not fetch is lost, as it is
-in a real microphone; where it sends nothing the loudspeaker plays silence, and counts that.
+44 samples and every tenth time 45, and never drift. What the host does not fetch in its millisecond
+is lost, as it is with a real microphone; the loudspeaker counts the milliseconds without a packet.
 """
 
 from __future__ import annotations
 
-import math
 import struct
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -28,12 +25,13 @@ from usbmon.bus.descriptors import (
     Strings,
 )
 from usbmon.bus.device import Device, Stall, endpoint
+from usbmon.bus.devices.sound import Samples, looped, tone
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import ISOCHRONOUS
-from usbmon.errors import FormatError
 
 if TYPE_CHECKING:
     import wave
+    from collections.abc import Callable
 
     from usbmon.usb.setup import Setup
 
@@ -52,14 +50,8 @@ _INPUT, _UNIT, _OUTPUT = 1, 2, 3
 _VOLUMES: Final = {GET_MIN: -60 * 256, GET_MAX: 0, GET_RES: 256}
 
 _SAMPLE: Final = 2
-_TONE: Final = 440
-# What a loudspeaker keeps of what it played, in bytes; and its silence after a pause, in packets.
+# What a loudspeaker keeps of what it played, in bytes.
 _KEPT: Final = 1 << 20
-_SILENCE: Final = 1000
-
-Samples = Callable[[int, int], bytes]
-"""Where sound comes from: called with the number of a first sample frame, and how many; gives that
-many frames of little-endian 16-bit samples, channel by channel."""
 
 
 def _class_specific(type: int, subtype: int, layout: str, *fields: int) -> bytes:
@@ -253,7 +245,7 @@ class Microphone(AudioDevice):
         """One that hears this WAV file, again and again. Raises FormatError for one without
         samples, or of other than 16 bits."""
         return cls(
-            _looped(file), rate=file.getframerate(), channels=file.getnchannels(), speed=speed
+            looped(file), rate=file.getframerate(), channels=file.getnchannels(), speed=speed
         )
 
     @endpoint(0x81)
@@ -292,49 +284,12 @@ class Loudspeaker(AudioDevice):
 
     @endpoint(0x01)
     def play(self, data: bytes, frame: int) -> None:
-        """A pause of more than a second is counted, but not played."""
         now = self._millisecond(frame)
         whole = data[: len(data) - len(data) % self.stride]
-        end = now + (not whole)
-        self.underruns += end - self._next
-        for millisecond in range(max(self._next, end - _SILENCE), end):
-            self._take(bytes(self._due(millisecond)[1] * self.stride))
-        if whole:
-            self._take(self._unit(whole))
+        self.underruns += now - self._next + (not whole)
         self._next = now + 1
+        self._take(self._unit(whole))
 
     def _keep(self, data: bytes) -> None:
         self.played += data
         del self.played[:-_KEPT]
-
-
-def tone(rate: int, channels: int, frequency: int = _TONE) -> Samples:
-    """A sine at half of full scale."""
-    period = rate // math.gcd(rate, frequency)
-    one = [round(16383 * math.sin(2 * math.pi * frequency * n / rate)) for n in range(period)]
-    wave = np.array(one, "<i2").repeat(channels).tobytes()
-    stride = channels * _SAMPLE
-
-    def samples(first: int, count: int) -> bytes:
-        at = first % period * stride
-        size = count * stride
-        return (wave[at : at + size] + wave * (size // len(wave) + 1))[:size]
-
-    return samples
-
-
-def _looped(file: wave.Wave_read) -> Samples:
-    length = file.getnframes()
-    if not length or file.getsampwidth() != _SAMPLE:
-        raise FormatError("a WAV file of 16-bit samples is needed: convert it to 16-bit PCM")
-
-    def samples(first: int, count: int) -> bytes:
-        data = b""
-        while count:
-            file.setpos(first % length)
-            part = min(count, length - first % length)
-            data += file.readframes(part)
-            first, count = first + part, count - part
-        return data
-
-    return samples

@@ -6,8 +6,9 @@ payload). Not here: the test picture (`picture`), still images, compression, the
 
 Theory: a picture is due every dwFrameInterval; it is sent in payloads of dwMaxPayloadTransferSize,
 one a (micro)frame, as soon as it is due, with empty packets after it until the next. So the host
-knows from the negotiation which alternate setting is wide enough. Descriptors are the same at both
-speeds; what a full-speed bus cannot carry, the negotiation slows down.
+knows from the negotiation which alternate setting is wide enough. A picture waits for a host that
+is slow to fetch it, and those that were due meanwhile are never taken. Descriptors are the same at
+both speeds; what a full-speed bus cannot carry, the negotiation slows down.
 """
 
 from __future__ import annotations
@@ -218,22 +219,18 @@ class Webcam(Device):
     def _restart(self) -> None:
         self.pictures = 0
         self._start: int | None = None
-        self._last = 0
         self._fid = _FID
         self._rest = b""
 
     @endpoint(0x81)
     def give(self, size: int, frame: int) -> bytes:
-        """The payload of this (micro)frame. What would have gone in those that the host left out
-        is lost."""
+        """The payload of this (micro)frame; nothing until the next picture is due."""
         if self._start is None:
-            self._start, self._last = frame, frame - 1
-        room = max(0, min(size, self.committed.payload(self.speed)) - _HEADER_SIZE)
-        self._rest = self._rest[(frame - self._last - 1) * room :]
-        self._last = frame
+            self._start = frame
         now = (frame - self._start) * self.speed.frame
         if not self._rest and not self._expose(now):
             return b""
+        room = max(0, min(size, self.committed.payload(self.speed)) - _HEADER_SIZE)
         part, self._rest = self._rest[:room], self._rest[room:]
         return self._header(frame, now) + part
 

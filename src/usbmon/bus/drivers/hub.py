@@ -28,7 +28,7 @@ from usbmon.bus.timing import Speed
 from usbmon.bus.urb import INTERRUPT
 
 if TYPE_CHECKING:
-    from usbmon.bus.host import Host, HostInterface
+    from usbmon.bus.host import Host, HostEndpoint, HostInterface
 
 # Features to clear, by the bit of wPortChange.
 _CLEAR: Final = (
@@ -87,6 +87,7 @@ class HubDriver(Driver):
     def probe(self) -> Steps[None]:
         """hub_configure and hub_activate."""
         device = self.device
+        endpoint = self.interface.endpoint(INTERRUPT, is_in=True)
         is_super = device.speed is Speed.SUPER
         kind, size = (0x2A, 12) if is_super else (0x29, 15)
         raw = yield from device.control_in(0xA0, 6, kind << 8, 0, size)
@@ -98,9 +99,9 @@ class HubDriver(Driver):
         for port in range(1, self.ports + 1):
             yield from self._set(port, _PORT_POWER)
         self.host.report(f"hub {device.name}:1.0: {self.ports} ports detected")
-        yield Spawn(self._run(), self)
+        yield Spawn(self._run(endpoint), self)
 
-    def _run(self) -> Steps[None]:
+    def _run(self, endpoint: HostEndpoint) -> Steps[None]:
         """Ports that are taken at the start, then whatever the status endpoint tells."""
         yield Sleep(_POWER_GOOD)
         taken = []
@@ -110,7 +111,6 @@ class HubDriver(Driver):
                 yield from self._clear(port, _C_CONNECTION)
             if status & CONNECTION:
                 taken.append(port)
-        endpoint = self.interface.endpoint(INTERRUPT, is_in=True)
         urb = self.device.urb(endpoint, endpoint.max_packet)
         error = yield Submit(urb)
         for port in taken:
@@ -352,6 +352,8 @@ def _free_number(device: HostDevice) -> int:
 
 
 def _number(device: HostDevice, devnum: int) -> None:
+    if not device.is_there:
+        raise UrbFailed(ENOTCONN, f"{device.name}: has gone")
     device.devnum = devnum
     device.controller.devices[devnum] = device
 
@@ -380,6 +382,7 @@ def enumerate_device(host: Host, device: HostDevice) -> Steps[None]:
     _announce(host, device)
     if device.configurations:
         yield from set_configuration(host, device, device.configurations[0])
+    device.is_set_up = True
 
 
 def set_configuration(
@@ -432,8 +435,13 @@ def reset_device(host: Host, device: HostDevice) -> Steps[None]:
     """usb_reset_and_verify_device: the port is reset, and the device gets its address and its
     configuration again. A device that does not come back is let go of."""
     hub = _hub_driver(device)
+    lock = host.address0[device.controller]
     try:
-        yield from hub.readdress(device)
+        yield from lock.acquire()
+        try:
+            yield from hub.readdress(device)
+        finally:
+            lock.release()
         yield from device.get_descriptor(1, 0, 18)
         if device.configuration:
             yield from device.control_out(0x00, 9, device.configuration, 0)
