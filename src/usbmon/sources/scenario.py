@@ -9,7 +9,7 @@ A scenario in TOML:
 
     [devices.key]                   # a device of our own name
     model = "flash"                 # see `usbmon bus --list`
-    speed = "480"                   # options of the model
+    path = "key.img"                # options of the model; a file beside the scenario
 
     [[step]]
     at = 2.5                        # seconds from the start; without it: after the step before
@@ -24,11 +24,13 @@ from __future__ import annotations
 
 import inspect
 import tomllib
+import wave
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from usbmon.bus import devices
+from usbmon.bus.devices.sound import tone
 from usbmon.bus.driver import Sleep, Steps, Task, UrbFailed
 from usbmon.bus.faults import Fault
 from usbmon.bus.host import Host
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 # A device must be in use so soon after it is asked for something.
 _PATIENCE: Final = 20 * SECOND
 _LOOK_EVERY: Final = 10 * MS
+# Options of models that name a file beside the scenario.
+_PATHS: Final = ("path", "output")
 # Between two rounds of steps that go on for ever.
 _PAUSE: Final = 2 * SECOND
 
@@ -241,8 +245,9 @@ class Stage:
             except ValueError:
                 speeds = ", ".join(speed.value for speed in Speed)
                 raise self.scenario.fail(f"device {name}: speed is one of {speeds}") from None
-        if "image" in made:
-            made["image"] = self.scenario.folder / str(made["image"])
+        for option in _PATHS:
+            if option in made:
+                made[option] = self.scenario.folder / str(made[option])
         try:
             return devices.by_name(model).load()(**made)
         except (TypeError, ValueError, OSError) as error:
@@ -316,6 +321,30 @@ class Stage:
                     return driver
             yield Sleep(_LOOK_EVERY)
         raise LookupError(f"no driver for {device} that can {kind} after {_PATIENCE // SECOND} s")
+
+    def act(self, device: str, name: str, *arguments: Any) -> Steps[None]:
+        """Let a person do something with a device, and wait until the host has been told. Raises
+        TypeError for what this device cannot."""
+        model: Any = self.models[device]
+        method = getattr(model, name, None)
+        if method is None:
+            raise TypeError(f"{device} cannot {name}")
+        method(*arguments)
+        while model.is_busy and model.loop is not None:
+            yield Sleep(_LOOK_EVERY)
+
+    def wave(self, file: str, mode: Any) -> Any:
+        """A WAV file beside the scenario. Raises OSError, and ValueError for what is none."""
+        try:
+            return wave.open(str(self.scenario.folder / file), mode)
+        except (wave.Error, EOFError) as error:
+            raise ValueError(f"{file}: no WAV file: {error}") from None
+
+    def close(self) -> None:
+        """Let go of the files of the models."""
+        for model in self.models.values():
+            if hasattr(model, "close"):
+                model.close()
 
     def content(self, file: str | None, text: str | None, size: int | None) -> bytes:
         """What to send: a file beside the scenario, a text, or so many bytes of chance. Raises
@@ -411,8 +440,116 @@ def loop(stage: Stage, device: str, size: int = 4096) -> Steps[None]:
             raise ValueError(f"{way.__name__}: what came back is not what was sent")
 
 
+def type_(stage: Stage, device: str, text: str) -> Steps[None]:
+    """Type a text on a keyboard."""
+    yield from stage.driver(device, "set_leds")
+    yield from stage.act(device, "type", text)
+
+
+def move(stage: Stage, device: str, x: int = 0, y: int = 0) -> Steps[None]:
+    """Move a mouse to the right and down."""
+    yield from stage.driver(device, "set_leds")
+    yield from stage.act(device, "move", x, y)
+
+
+def click(stage: Stage, device: str, button: int = 1) -> Steps[None]:
+    """Click with a mouse: 1 left, 2 right, 3 middle."""
+    yield from stage.driver(device, "set_leds")
+    yield from stage.act(device, "click", button)
+
+
+def scroll(stage: Stage, device: str, notches: int = 1) -> Steps[None]:
+    """Turn the wheel of a mouse."""
+    yield from stage.driver(device, "set_leds")
+    yield from stage.act(device, "scroll", notches)
+
+
+def send(stage: Stage, device: str, text: str = "", size: int | None = None) -> Steps[None]:
+    """Send a text, or bytes of chance, through a serial adapter, and read what it echoes."""
+    driver = yield from stage.driver(device, "open")
+    data = stage.content(None, None if size is not None else text, size)
+    yield from driver.open(115200)
+    yield from driver.write(data)
+    back = yield from driver.read(len(data))
+    yield from driver.close()
+    if back != data:
+        raise ValueError("what was sent did not come back")
+
+
+def ping(stage: Stage, device: str, address: str = "10.55.0.1", count: int = 4) -> Steps[None]:
+    """Ping the host at the other end of an Ethernet adapter's wire, once a second."""
+    driver = yield from stage.driver(device, "ping")
+    yield from driver.up()
+    for number in range(1, count + 1):
+        time = yield from driver.ping(address, sequence=number)
+        stage.report(f"{device}: {address} answers after {time / MS:.3f} ms")
+        if number < count:
+            yield Sleep(SECOND)
+
+
+def play(stage: Stage, device: str, seconds: float = 1.0, file: str | None = None) -> Steps[None]:
+    """Play a WAV file through a loudspeaker, or a tone."""
+    driver = yield from stage.driver(device, "play")
+    model: Any = stage.models[device]
+    if file is None:
+        sound = tone(model.rate, model.channels)(0, round(seconds * model.rate))
+    else:
+        with stage.wave(file, "rb") as wav:
+            sound = wav.readframes(wav.getnframes())
+    yield from driver.play(sound)
+
+
+def record(stage: Stage, device: str, seconds: float = 1.0, file: str | None = None) -> Steps[None]:
+    """Record from a microphone, into a WAV file if `file` says where."""
+    driver = yield from stage.driver(device, "record")
+    sound = yield from driver.record(seconds)
+    model: Any = stage.models[device]
+    if file is not None:
+        with stage.wave(file, "wb") as wav:
+            wav.setparams((model.channels, 2, model.rate, 0, "NONE", ""))
+            wav.writeframes(sound)
+
+
+def watch(stage: Stage, device: str, frames: int = 10) -> Steps[None]:
+    """Take so many pictures with a camera."""
+    driver = yield from stage.driver(device, "frames")
+    pictures = yield from driver.frames(frames)
+    stage.report(f"{device}: {len(pictures)} pictures of {len(pictures[0]):,} bytes")
+
+
+def print_(
+    stage: Stage,
+    device: str,
+    file: str | None = None,
+    text: str | None = None,
+    size: int | None = None,
+) -> Steps[None]:
+    """Print a file beside the scenario, a text, or bytes of chance."""
+    driver = yield from stage.driver(device, "print")
+    yield from driver.print(stage.content(file, text, size))
+
+
 VERBS: Final[dict[str, Callable[..., Steps[None]]]] = {
-    verb.__name__: verb for verb in (plug, unplug, wait, fault, copy, fetch, loop)
+    verb.__name__.rstrip("_"): verb
+    for verb in (
+        plug,
+        unplug,
+        wait,
+        fault,
+        copy,
+        fetch,
+        loop,
+        type_,
+        move,
+        click,
+        scroll,
+        send,
+        ping,
+        play,
+        record,
+        watch,
+        print_,
+    )
 }
 
 # What a device does when only its model is named.
@@ -421,6 +558,22 @@ DEFAULT_STEPS: Final[dict[str, list[dict[str, Any]]]] = {
         {"do": "copy", "name": "hello.txt", "text": "Hello from the virtual bus.\n" * 200},
         {"do": "fetch", "name": "hello.txt"},
     ],
+    "uas": [
+        {"do": "copy", "name": "data.bin", "size": 200_000},
+        {"do": "fetch", "name": "data.bin"},
+    ],
+    "keyboard": [{"do": "type", "text": "Hello, USB!\n"}],
+    "mouse": [
+        {"do": "move", "x": 200, "y": 100},
+        {"do": "click"},
+        {"do": "scroll", "notches": -3},
+    ],
+    "serial": [{"do": "send", "text": "The quick brown fox jumps over the lazy dog.\n"}],
+    "ethernet": [{"do": "ping"}],
+    "microphone": [{"do": "record", "seconds": 0.5}],
+    "speaker": [{"do": "play", "seconds": 0.5}],
+    "webcam": [{"do": "watch"}],
+    "printer": [{"do": "print", "text": "Printed on the virtual bus.\n" * 40}],
     "hub": [{"do": "wait", "seconds": 1.0}],
     "loopback": [{"do": "loop"}],
 }

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from usbmon.bus.devices.scsi import Disk
 from usbmon.bus.devices.scsi_job import Job, Sense, sense_data
-from usbmon.bus.image import MemoryImage
+from usbmon.bus.image import FileImage, Image, MemoryImage
 
 
 class Broken(MemoryImage):
@@ -21,7 +21,7 @@ class Broken(MemoryImage):
         raise OSError(28, "No space left on device")
 
 
-def disk(image: MemoryImage | None = None) -> Disk:
+def disk(image: Image | None = None) -> Disk:
     image = image or MemoryImage(1 << 20)
     return Disk(image, product="Test", serial="1", is_removable=True)
 
@@ -55,6 +55,15 @@ def test_medium_that_cannot_be_read_is_a_medium_error():
     job = Job(target, offset=0, size=1024)
     assert job.read(512) == b""
     assert job.sense == target.sense == sense_data(Sense.UNRECOVERED_READ_ERROR)
+
+
+def test_image_that_is_closed_is_a_medium_error(tmp_path):
+    image = FileImage(tmp_path / "key.img", 1 << 20)
+    target = disk(image)
+    image.close()
+    job = Job(target, offset=0, size=1024)
+    assert job.read(512) == b""
+    assert job.sense == sense_data(Sense.UNRECOVERED_READ_ERROR)
 
 
 def test_medium_that_cannot_be_written_is_a_medium_error():

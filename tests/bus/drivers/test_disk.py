@@ -87,6 +87,15 @@ def test_who_comes_early_waits_for_the_scan():
     assert len(bench.host.run_task(disk.read(0, 1))) == 512
 
 
+def test_disks_have_numbers_and_those_are_used_again():
+    keys = [FlashKey(size=4 * MIB) for _ in range(2)]
+    bench, _ = plugged(keys[0])
+    assert bench.plug(keys[1]).drivers[0].place == "1:0:0:0"
+    bench.host.unplug(keys[0])
+    bench.run()
+    assert bench.plug(FlashKey(size=4 * MIB)).drivers[0].place == "0:0:0:0"
+
+
 def test_flush_is_a_command_of_its_own():
     bench, disk = plugged(UasDisk(size=4 * MIB), UasDriver)
     bench.host.run_task(disk.flush())

@@ -80,7 +80,12 @@ def test_careful_scan_asks_as_usb_storage_does(bench, driver):
         "000000000000",
     ]
     assert (driver.blocks, driver.size, driver.version) == (0x10000, 1 << 25, 6)
-    assert "Direct-Access     vendor   product          1.00 PQ: 0 ANSI: 6" in bench.log[-3]
+    assert bench.log[-4:] == [
+        "scsi 0:0:0:0: Direct-Access     vendor   product          1.00 PQ: 0 ANSI: 6",
+        "sd 0:0:0:0: [sda] 65536 512-byte logical blocks: (33.6 MB/32.0 MiB)",
+        "sd 0:0:0:0: [sda] Write Protect is off",
+        "sd 0:0:0:0: [sda] Attached SCSI removable disk",
+    ]
 
 
 def test_scan_of_a_fixed_disk_locks_nothing(bench, driver):
@@ -111,7 +116,7 @@ def test_protected_disk(bench, driver):
     driver.plays[0x1A] = [Answer(0, b"\x17\0\x80\0")] * 4
     bench.host.run_task(driver.scan())
     assert driver.write_protected
-    assert bench.log[-1].endswith("Write Protect is on")
+    assert bench.log[-2].endswith("Write Protect is on")
 
 
 def test_disk_without_a_medium(bench, driver):

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 INQUIRY: Final = 0x12
 REQUEST_SENSE: Final = 0x03
 REPORT_LUNS: Final = 0xA0
-
 # These do not tell of a unit attention (SAM-5 §5.14).
 _NO_ATTENTION: Final = (INQUIRY, REQUEST_SENSE, REPORT_LUNS)
 
@@ -89,11 +88,11 @@ class Disk:
     def start(self, cdb: bytes, lun: int = 0) -> Job:
         """Begin a command. Whatever the bytes are, there is a job."""
         try:
-            job = self._dispatch(cdb, lun)
+            return self._dispatch(cdb, lun)
         except _Failed as failed:
             job = Job(self)
             job.fail(failed.code)
-        return job
+            return job
 
     def _dispatch(self, cdb: bytes, lun: int) -> Job:
         opcode = cdb[0] if cdb else 0xFF

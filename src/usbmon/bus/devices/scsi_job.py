@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 GOOD: Final = 0x00
 CHECK_CONDITION: Final = 0x02
 
+# What an image raises: ValueError once it is closed.
+_BROKEN: Final = (OSError, ValueError)
+
 
 class Sense(Enum):
     """Sense key, additional sense code and qualifier (SPC-4 §4.5.6, annex F.2)."""
@@ -70,7 +73,7 @@ class Job:
             return self._reply[at : at + count]
         try:
             return self._disk.image.read(self._offset + at, count)
-        except OSError:
+        except _BROKEN:
             self.fail(Sense.UNRECOVERED_READ_ERROR)
             return b""
 
@@ -81,7 +84,7 @@ class Job:
         self.left -= len(data)
         try:
             self._disk.image.write(self._offset + at, data)
-        except OSError:
+        except _BROKEN:
             self.fail(Sense.WRITE_ERROR)
 
     def fail(self, code: Sense) -> None:

@@ -12,7 +12,18 @@ if TYPE_CHECKING:
     from usbmon.bus.driver import Driver
 
 # In the order in which they are offered an interface.
-MODULES: Final = ("hub", "storage", "uas", "loopback")
+MODULES: Final = (
+    "hub",
+    "uas",  # before storage, which serves the same disks in the older way
+    "storage",
+    "hid",
+    "acm",
+    "ecm",
+    "printer",
+    "audio",
+    "video",
+    "loopback",
+)
 
 
 def all_drivers() -> tuple[type[Driver], ...]:

@@ -86,10 +86,10 @@ class AudioDriver(Driver):
 
     def _run(self, stream: Stream, work: Capture | Playback) -> Steps[None]:
         yield from self.device.set_interface(stream.number, stream.alternate)
-        yield from self._set_rate(stream)
         flight = Flight(f"{self.device.name}: endpoint {stream.address:02x}")
         failed: UrbFailed | None = None
         try:
+            yield from self._set_rate(stream)
             yield from self._flow(stream, work, flight)
         except UrbFailed as error:
             failed = error

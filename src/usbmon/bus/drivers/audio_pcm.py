@@ -55,21 +55,25 @@ class Stream:
 
     @classmethod
     def read(cls, setting: HostInterface) -> Stream:
-        """From its descriptors. Raises LookupError where they lack something."""
+        """From its descriptors. Raises LookupError where there is no sound in them."""
         endpoint = setting.endpoint(ISOCHRONOUS, is_in=setting.endpoints[0].is_in)
         format = next((d for d in walk(setting.extra) if d[2] == _FORMAT_TYPE), b"")
         rates = [int.from_bytes(format[at : at + 3], "little") for at in range(8, len(format), 3)]
-        if not format[4] * format[5] or not any(rates):
+        stride = format[4] * format[5]
+        if not 1 <= stride <= endpoint.per_interval or max(rates, default=0) < _PERIODS_A_SECOND:
             raise LookupError(f"interface {setting.number} has a format without sound")
+        is_full_speed = setting.device.speed is Speed.FULL
+        # snd_usb_parse_datainterval
+        is_slow = not is_full_speed and 1 <= endpoint.b_interval <= 4
         general = endpoint.descriptor[endpoint.descriptor[0] :]
         return cls(
             setting.number,
             setting.alternate,
             endpoint.address,
-            endpoint.max_packet,
-            max(endpoint.b_interval, 1) - 1,
-            setting.device.speed is Speed.FULL,
-            format[4] * format[5],
+            endpoint.per_interval,
+            endpoint.b_interval - 1 if is_slow else 0,
+            is_full_speed,
+            stride,
             max(rates),
             len(general) > 3 and bool(general[3] & 1),
         )
@@ -83,9 +87,10 @@ class Stream:
         return (1000 if self.is_full_speed else 8000) >> self.exponent
 
     def due(self, packet: int) -> int:
-        """Sample frames in the packet of this number (next_packet_size)."""
+        """Sample frames in the packet of this number, as far as they fit (next_packet_size)."""
         pps = self.packets_a_second
-        return (packet + 1) * self.rate // pps - packet * self.rate // pps
+        frames = (packet + 1) * self.rate // pps - packet * self.rate // pps
+        return min(frames, self.max_packet // self.stride)
 
     # data_ep_set_params.
 
@@ -93,8 +98,8 @@ class Stream:
     def _packs(self) -> tuple[int, int]:
         """Packets a millisecond, and how many an URB may have."""
         if self.is_full_speed:
-            return 1, max(1, _MAX_PACKS >> self.exponent)
-        return max(1, 8 >> self.exponent), max(1, _MAX_PACKS_HS >> self.exponent)
+            return 1, _MAX_PACKS
+        return 8 >> self.exponent, _MAX_PACKS_HS >> self.exponent
 
     def capture_sizes(self) -> tuple[int, int, int]:
         """URBs, packets in each, and bytes of a packet: half as much again as the rate asks."""

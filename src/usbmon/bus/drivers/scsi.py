@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from abc import abstractmethod
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from usbmon.bus.driver import Driver, Lock, Steps, UrbFailed
@@ -21,16 +22,15 @@ ENOMEDIUM: Final = -123
 
 # Sense keys.
 _ILLEGAL_REQUEST, _UNIT_ATTENTION, _ABORTED = 0x5, 0x6, 0xB
+_POWER_ON_OR_RESET: Final = 0x2900
 
 # SD_MAX_RETRIES; the retries of TEST UNIT READY in sd_spinup_disk.
 _RETRIES: Final = 5
-
 _READS_AND_WRITES: Final = (0x28, 0x2A, 0x88, 0x8A)
-
 _BLOCK_SIZES: Final = (512, 1024, 2048, 4096)
-
 _SIZE_OF_INQUIRY: Final = 36
 _VPD_PAGES: Final = (0x00, 0x80, 0x83, 0x89, 0xB0, 0xB1, 0xB2)
+_CONCURRENT_POSITIONING: Final = 0xB9
 
 
 class Answer(NamedTuple):
@@ -81,6 +81,12 @@ class ScsiDriver(Driver):
         self.write_protected = False
         self._scanning = Lock()
         self._knows_opcodes = not self.is_careful
+        self.number = next(n for n in count() if n not in _numbers(host))
+
+    @property
+    def place(self) -> str:
+        """As Linux calls it: host, channel, target and unit."""
+        return f"{self.number}:0:0:0"
 
     # The transport.
 
@@ -127,6 +133,8 @@ class ScsiDriver(Driver):
         for _ in range(_RETRIES):
             if not _is_worth_a_try(answer, least):
                 break
+            if answer.code == _POWER_ON_OR_RESET:
+                self.host.report(f"sd {self.place}: Power-on or device reset occurred")
             request = yield from self.start(cdb, size, data)
             answer = yield from self.finish(request)
         if answer.status != 0 or answer.moved < least:
@@ -160,7 +168,7 @@ class ScsiDriver(Driver):
     def _report_inquiry(self) -> None:
         words = self.inquiry.decode("ascii", "replace")
         self.host.report(
-            f"scsi {self.device.name}: Direct-Access     {words[8:16]} {words[16:32]} "
+            f"scsi {self.place}: Direct-Access     {words[8:16]} {words[16:32]} "
             f"{words[32:36]} PQ: 0 ANSI: {self.version}"
         )
 
@@ -183,23 +191,22 @@ class ScsiDriver(Driver):
 
     def _attach(self) -> Steps[None]:
         """sd_probe, and the look for partitions that follows."""
-        yield from self._revalidate()
+        yield from self._revalidate(is_first=True)
         if not self.blocks:
             return
+        self._report_size()
         if self.is_removable:
             yield from self.command(bytes(6))
-        yield from self._revalidate()
-        if not self.is_careful:
-            yield from self._vpd(0xB9)
-        self._report_size()
+        yield from self._revalidate(is_first=False)
         if self.is_removable:
             yield from self.command(bytes((0x1E, 0, 0, 0, 1, 0)))
         yield from self.command(read_or_write(0x28, 0, 8), 8 * self.block_size)
         if self.is_removable:
             yield from self.command(bytes((0x1E, 0, 0, 0, 0, 0)))
             yield from self.command(bytes(6))
+        self._report(f"Attached SCSI {'removable ' if self.is_removable else ''}disk")
 
-    def _revalidate(self) -> Steps[None]:
+    def _revalidate(self, *, is_first: bool) -> Steps[None]:
         """sd_revalidate_disk."""
         try:
             yield from self.command(bytes(6))
@@ -212,6 +219,8 @@ class ScsiDriver(Driver):
         if not self.blocks:
             return
         yield from self.command(read_or_write(0x28, 0, 1), self.block_size)
+        if not (self.is_careful or is_first):
+            yield from self._vpd(_CONCURRENT_POSITIONING)
         yield from self._read_modes()
         if self._knows_opcodes:
             yield from self._report_opcodes()
@@ -259,12 +268,18 @@ class ScsiDriver(Driver):
             self._knows_opcodes = False
 
     def _report_size(self) -> None:
-        name = self.device.name
-        self.host.report(
-            f"sd {name}: {self.blocks} {self.block_size}-byte logical blocks: "
-            f"({self.size / 1e6:.1f} MB/{self.size / 2**20:.1f} MiB)"
-        )
-        self.host.report(f"sd {name}: Write Protect is {'on' if self.write_protected else 'off'}")
+        size = f"({self.size / 1e6:.1f} MB/{self.size / 2**20:.1f} MiB)"
+        self._report(f"{self.blocks} {self.block_size}-byte logical blocks: {size}")
+        self._report(f"Write Protect is {'on' if self.write_protected else 'off'}")
+
+    def _report(self, line: str) -> None:
+        self.host.report(f"sd {self.place}: [sd{chr(ord('a') + self.number % 26)}] {line}")
+
+
+def _numbers(host: Host) -> set[int]:
+    """Of the SCSI hosts that there are."""
+    drivers = (driver for device in host.devices() for driver in device.drivers.values())
+    return {driver.number for driver in drivers if isinstance(driver, ScsiDriver)}
 
 
 def _is_worth_a_try(answer: Answer, least: int) -> bool:

@@ -92,10 +92,9 @@ class StorageDriver(DiskDriver):
         self._urb = self.device.urb(self._out, b"")
 
     def probe(self) -> Steps[None]:
-        self.host.report(
-            f"usb-storage {self.device.name}:{self.device.configuration}."
-            f"{self.interface.number}: USB Mass Storage device detected"
-        )
+        name = f"{self.device.name}:{self.device.configuration}.{self.interface.number}"
+        self.host.report(f"usb-storage {name}: USB Mass Storage device detected")
+        self.host.report(f"scsi host{self.number}: usb-storage {name}")
         yield from self._scanning.acquire()
         yield Spawn(self._scan(), self)
 

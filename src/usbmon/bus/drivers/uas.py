@@ -95,6 +95,7 @@ class UasDriver(DiskDriver):
 
     def probe(self) -> Steps[None]:
         yield from self.device.set_interface(self.interface.number, self.interface.alternate)
+        self.host.report(f"scsi host{self.number}: uas")
         yield from self._scanning.acquire()
         self._engine = yield Spawn(self._serve(), self)
         yield Spawn(self._scan(), self)
