@@ -1,20 +1,24 @@
 # The scripts do the work, and can be run without make.
 SHELL := bash
-.PHONY: help demo test check bench clean
+.PHONY: help demo test test-live check bench clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    install into .venv and look at a recorded trace"
-	@echo "make test    run all tests, with the interpreted and with the compiled kernel"
-	@echo "make check   lint, types, layers, mirrored tests"
-	@echo "make bench   measure the speed, beside other programs"
-	@echo "make clean   remove all that these commands have made"
+	@echo "make demo        install into .venv and look at a recorded trace"
+	@echo "make test        run all tests, with the interpreted and with the compiled kernel"
+	@echo "make test-live   let a real Linux kernel in a guest use our devices"
+	@echo "make check       lint, types, layers, mirrored tests"
+	@echo "make bench       measure the speed, beside other programs"
+	@echo "make clean       remove all that these commands have made"
 
 demo:
 	@scripts/demo
 
 test:
 	@scripts/test
+
+test-live:
+	@scripts/test-live
 
 check:
 	@scripts/check

@@ -97,7 +97,9 @@ class Guest:
         """Wait until a shell command succeeds."""
         command = f"for i in $(seq {round(seconds * 10)}); do {condition} && exit; sleep 0.1; done; exit 1"
         done = self.run(f"{{ {command}; }} >/dev/null 2>&1", timeout=seconds * 2 + 10)
-        assert done.returncode == 0, f"not after {seconds} s: {condition}\n{self.run('dmesg | tail -n 20').output}"
+        assert done.returncode == 0, (
+            f"not after {seconds} s: {condition}\n{self.run('dmesg | tail -n 20').output}"
+        )
 
     def attach(self, port: int, busid: str = "1-1") -> None:
         """Attach a device of a USB/IP server on the host's loopback address."""
@@ -105,7 +107,9 @@ class Guest:
 
     def detach(self) -> None:
         """Give all attached devices back."""
-        self.run("for p in $(usbip port 2>/dev/null | sed -n 's/^Port \\([0-9]*\\):.*/\\1/p'); do usbip detach -p $p; done; udevadm settle")
+        self.run(
+            "for p in $(usbip port 2>/dev/null | sed -n 's/^Port \\([0-9]*\\):.*/\\1/p'); do usbip detach -p $p; done; udevadm settle"
+        )
 
     def _connect(self, path: Path, deadline: float) -> socket.socket:
         while True:

@@ -26,7 +26,9 @@ def test_files_go_both_ways(guest, model, speed, driver):
         guest.attach(served.port, served.busid)
         guest.wait_for("[ -b /dev/sda1 ]")
         assert f"Driver={driver}," in guest.check("lsusb -t")
-        guest.check("mkdir -p /mnt; mount /dev/sda1 /mnt && head -c 300000 /dev/urandom > /mnt/random.bin")
+        guest.check(
+            "mkdir -p /mnt; mount /dev/sda1 /mnt && head -c 300000 /dev/urandom > /mnt/random.bin"
+        )
         digest = guest.check("sha256sum < /mnt/random.bin").split()[0]
         guest.check("umount /mnt && echo 3 > /proc/sys/vm/drop_caches && mount /dev/sda1 /mnt")
         assert guest.check("sha256sum < /mnt/random.bin").split()[0] == digest
@@ -45,21 +47,21 @@ def read_file(image, name: str) -> bytes:
     start = struct.unpack_from("<I", image.read(446 + 8, 4))[0] * 512
     boot = image.read(start, 512)
     cluster = boot[13] * 512
-    reserved, = struct.unpack_from("<H", boot, 14)
+    (reserved,) = struct.unpack_from("<H", boot, 14)
     fat = start + reserved * 512
     fat_size = struct.unpack_from("<H", boot, 22)[0] * 512
     root = fat + boot[16] * fat_size
-    entries, = struct.unpack_from("<H", boot, 17)
+    (entries,) = struct.unpack_from("<H", boot, 17)
     raw = image.read(root, entries * 32)
     short = "".join(part.ljust(width) for part, width in zip(name.split("."), (8, 3), strict=True))
     for at in range(0, len(raw), 32):
         if raw[at : at + 11] == short.encode() and raw[at + 11] != 0x0F:
-            number, = struct.unpack_from("<H", raw, at + 26)
-            size, = struct.unpack_from("<I", raw, at + 28)
+            (number,) = struct.unpack_from("<H", raw, at + 26)
+            (size,) = struct.unpack_from("<I", raw, at + 28)
             table = image.read(fat, fat_size)
             out = b""
             while 2 <= number < 0xFFF0:
                 out += image.read(root + entries * 32 + (number - 2) * cluster, cluster)
-                number, = struct.unpack_from("<H", table, number * 2)
+                (number,) = struct.unpack_from("<H", table, number * 2)
             return out[:size]
     raise LookupError(name)

@@ -51,6 +51,34 @@ def negotiate(model: Webcam, frame: int, interval: int) -> tuple[int, int, int, 
 
 # Descriptors
 
+DESCRIPTORS = (
+    "0902110102010080fa"
+    "080b00020e030000"
+    "09040000000e010000"
+    "0d24010001330040420f000101"
+    "122402010102000000000000000003000000"
+    "0b24050201000002010000"
+    "092403030101000200"
+    "09040100000e020000"
+    "0e2401017b008100030000000100"
+    "1b240401025955593200001000800000aa00389b71100100000000"
+    "2624050100a00078000070170009a08c00009600001516050003151605002a2c0a0080841e00"
+    "26240502004001f00000c05d0024803202005802001516050003151605002a2c0a0080841e00"
+    "06240d010104"
+    "09040101010e020000"
+    "07058105800001"
+    "09040102010e020000"
+    "07058105000101"
+    "09040103010e020000"
+    "07058105000201"
+    "09040104010e020000"
+    "07058105200301"
+)
+
+
+def test_the_descriptors_are_those_that_linux_streamed_from() -> None:
+    assert Webcam().get_descriptor(2, 0) == bytes.fromhex(DESCRIPTORS)
+
 
 @pytest.mark.parametrize(("version", "unit"), [(0x0100, 11), (0x0110, 12)])
 def test_class_descriptors_have_the_lengths_that_they_say(version: int, unit: int) -> None:
@@ -118,8 +146,9 @@ def test_brightness_is_what_was_set_until_reset() -> None:
         for request in (MIN, MAX, RES, DEF)
     )
     assert (low, high, step, default) == (-64, 64, 1, 0)
-    ask(model, SET, 2, 0x0200, struct.pack("<h", -20))
-    assert ask(model, GET, 2, 0x0200, 2) == struct.pack("<h", -20)
+    for value in (64, -64):
+        ask(model, SET, 2, 0x0200, struct.pack("<h", value))
+        assert ask(model, GET, 2, 0x0200, 2) == struct.pack("<h", value)
     model.bus_reset()
     assert model.brightness == 0
 
@@ -140,6 +169,12 @@ def test_a_stall_has_a_reason(
     with pytest.raises(Stall):
         ask(model, request_, selector, index, data)
     assert ask(model, GET, 2, 0, 1) == bytes((error,))
+
+
+@pytest.mark.parametrize("setup", ["a101000101001a00", "2181000101001a00", "4081000101001a00"])
+def test_a_request_in_the_wrong_direction_or_of_another_kind_is_stalled(setup: str) -> None:
+    with pytest.raises(Stall):
+        powered(Webcam()).request(bytes.fromhex(setup), probe(1, 0))
 
 
 SETUPS = st.builds(

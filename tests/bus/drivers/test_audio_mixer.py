@@ -27,7 +27,6 @@ class Speaker(Loudspeaker):
     grain = 1
     step = 256
     can_set_step = False
-    asked: int
 
     def _volume(self, request: int, channel: int, data: bytes) -> bytes | None:
         if request == 4 and self.can_set_step:
@@ -95,6 +94,17 @@ def test_a_volume_without_range_is_none_and_asked_for_ten_times() -> None:
     assert driver.mixer.mutes == [(2, 0)]
 
 
+def test_an_answer_that_is_too_short_is_none() -> None:
+    class Short(Loudspeaker):
+        def _volume(self, request: int, channel: int, data: bytes) -> bytes | None:
+            answer = super()._volume(request, channel, data)
+            return answer[:1] if answer else answer
+
+    bench, driver = bound(Short())
+    assert driver.mixer.volumes == []
+    assert bench.tape.setups().count("a183010200020200") == 10
+
+
 def test_a_device_that_does_not_answer_is_asked_once() -> None:
     bench, driver = bound(Loudspeaker())
     driver.device.controller.model(driver.device).faults.append(  # type: ignore[union-attr]
@@ -105,6 +115,31 @@ def test_a_device_that_does_not_answer_is_asked_once() -> None:
     bench.host.run_task(Mixer(bench.host, driver.interface)._mute(2, (0,)))
     assert bench.tape.setups()[before:] == ["a181000100020100"]
     assert 5 * SECOND <= bench.loop.now - start < 5 * SECOND + SECOND // 100
+
+
+def test_the_way_to_a_unit_leads_through_selectors_and_its_name_is_read() -> None:
+    bench, driver = bound(Loudspeaker())
+    mixer = Mixer(bench.host, driver.interface)
+    terminal, selector = "092403030103000400", "082405040202ff00"
+    unit = "0924060201010100" + "02"
+    before = len(bench.tape.setups())
+    bench.host.run_task(mixer.build(list(walk(bytes.fromhex(terminal + selector + unit)))))
+    assert mixer.mutes == [(2, 0)]
+    assert bench.tape.setups()[before:] == ["800602030904ff00", "a181000100020100"]
+
+
+@pytest.mark.parametrize("request_", [0x81, 0x84])
+def test_what_cannot_be_read_is_done_without(request_: int) -> None:
+    class Silent(Loudspeaker):
+        def control(self, setup, data: bytes) -> bytes | None:
+            if setup.bRequest == request_ and setup.recipient == "Interface":
+                raise Stall
+            return super().control(setup, data)
+
+    bench, driver = bound(Silent())
+    assert [volume.res for volume in driver.mixer.volumes] == {0x81: [], 0x84: [1]}[request_]
+    assert any("cannot get control" in line for line in bench.log) is (request_ == 0x81)
+    bench.host.run_task(driver.set_mute(on=True))
 
 
 @given(raw=st.binary(max_size=120))

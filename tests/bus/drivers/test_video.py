@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.helpers.bus import Bench
@@ -54,6 +56,26 @@ def test_probe_asks_what_linux_asked(version: int, size: str) -> None:
         *("a18700010100" + size, "210100010100" + size, "a18100010100" + size),
     ]
     assert set(scene.driver.device.drivers) == {0, 1}
+
+
+@pytest.mark.parametrize("association", ["Eye", ""])
+def test_the_name_of_the_function_is_read(association: str) -> None:
+    class Named(Webcam):
+        def __init__(self) -> None:
+            super().__init__()
+            whole = self.configurations[0]
+            group, interface, *rest = whole.parts
+            parts = (
+                replace(group, iFunction=association),
+                replace(interface, iInterface="Lens"),
+                *rest,
+            )
+            self.configurations = (replace(whole, parts=parts),)
+
+    scene = Scene(Named())
+    number = scene.model.strings.number(association or "Lens")
+    asked = [e[4] for e in scene.bench.tape.events if e[0] == "S" and e[2] == 2]
+    assert asked[asked.index("a186000200020100") - 1] == f"8006{number:02x}030904ff00"
 
 
 DANCE = ["210100010100", "a18200010100", "a18300010100", "210100010100", "a18100010100"]
@@ -153,13 +175,38 @@ def test_a_control_transfer_that_stalls_does_not_keep_it_from_streaming(after: i
         assert bench.host.run_task(driver.frames(1)) == [picture(160, 120, 0)]
 
 
-def test_a_device_that_wants_more_than_it_has_room_for_is_refused() -> None:
-    class Greedy(Webcam):
-        def _parameters(self, mode) -> bytes:
-            raw = bytearray(super()._parameters(mode))
-            raw[22:26] = (3000).to_bytes(4, "little")
-            return bytes(raw)
+class Greedy(Webcam):
+    """It wants so much of the bus."""
 
-    scene = Scene(Greedy())
-    with pytest.raises(UrbFailed, match="no setting for 3000 bytes"):
-        scene.frames(1)
+    payload = 0
+
+    def _parameters(self, mode) -> bytes:
+        raw = bytearray(super()._parameters(mode))
+        raw[22:26] = self.payload.to_bytes(4, "little")
+        return bytes(raw)
+
+
+def test_a_device_that_wants_more_than_it_has_room_for_is_refused() -> None:
+    model = Greedy()
+    model.payload = 801
+    with pytest.raises(UrbFailed, match="no setting for 801 bytes"):
+        Scene(model).frames(1)
+
+
+@pytest.mark.parametrize(("payload", "alternate"), [(0, 1), (128, 1), (129, 2), (800, 4)])
+def test_the_narrowest_setting_that_is_wide_enough_is_chosen(payload: int, alternate: int) -> None:
+    model = Greedy()
+    model.payload = payload
+    assert Scene(model).driver._choose().alternate == alternate
+
+
+def test_a_device_without_defaults_is_asked_what_is_set() -> None:
+    class Short(Webcam):
+        def control(self, setup, data: bytes) -> bytes | None:
+            answer = super().control(setup, data)
+            return answer[:-1] if answer and setup.bRequest == 0x87 else answer
+
+    scene = Scene(Short())
+    assert "usb 1-1: UVC non compliance - no GET_DEF on probe" in scene.bench.log
+    assert "210100010100" + "1a00" not in scene.bench.tape.setups()
+    assert scene.frames(1) == [picture(160, 120, 0)]

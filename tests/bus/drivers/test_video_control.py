@@ -87,6 +87,19 @@ def test_without_a_processing_unit_there_is_no_brightness(
         bench.host.run_task(Controls(bench.host, driver.interface).set_brightness(1))
 
 
+@pytest.mark.parametrize(
+    ("unit", "string"),
+    [
+        ("0d240100014d0040420f000101", 0),
+        ("122402010102000700000000000003000000", 7),
+        ("0924030301010002" + "09", 9),
+        (PROCESSING + "030108", 8),
+    ],
+)
+def test_a_unit_has_its_string_at_its_place(unit: str, string: int) -> None:
+    assert string_of(bytes.fromhex(unit)) == string
+
+
 @given(raw=st.binary(max_size=60))
 @pytest.mark.parametrize("before", [b"", bytes.fromhex("0b240502010000"), bytes.fromhex(CAMERA)])
 def test_any_descriptors_are_controls_or_refused(before: bytes, raw: bytes) -> None:

@@ -225,11 +225,13 @@ class VideoDriver(Driver):
             (endpoint.per_interval, -setting.alternate, setting)
             for setting in self._settings()
             for endpoint in setting.endpoints
-            if endpoint.type is ISOCHRONOUS and endpoint.per_interval >= bandwidth
+            if endpoint.type is ISOCHRONOUS
+            and endpoint.is_in
+            and endpoint.per_interval >= bandwidth
         ]
         if not wide:
             raise UrbFailed(_EIO, f"{self.device.name}: no setting for {bandwidth} bytes a packet")
-        return min(wide)[2]
+        return min(wide, key=lambda found: found[:2])[2]
 
     def _urbs(self, endpoint: HostEndpoint) -> list[Urb]:
         """uvc_init_video_isoc."""
