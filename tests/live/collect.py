@@ -22,7 +22,7 @@ def main(out: str) -> None:
     header, data = ctypes.create_string_buffer(64), ctypes.create_string_buffer(ALLOC)
     get = Get(ctypes.addressof(header), ctypes.addressof(data), ALLOC)
     with open(out, "wb") as file:  # noqa: PTH123
-        open(out + ".ready", "w").close()  # noqa: PTH123, SIM115
+        open(out + ".ready", "w").close()  # noqa: PTH123
         while True:
             try:
                 fcntl.ioctl(device, GETX, get)

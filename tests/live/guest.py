@@ -58,7 +58,8 @@ class Guest:
         self._console = Path(self._temporary, "console")
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot",
-            "-display", "none", "-machine", "q35", "-cpu", "max,la57=off", "-m", "1024", "-smp", "2",
+            "-display", "none", "-machine", "q35", "-cpu", "max,la57=off",
+            "-m", "1024", "-smp", "2",
             *_accelerator(),
             "-kernel", str(have / f"vmlinuz-{self.kernel}"),
             "-initrd", str(have / f"initrd-{self.kernel}"),
@@ -95,7 +96,8 @@ class Guest:
 
     def wait_for(self, condition: str, *, seconds: float = 20) -> None:
         """Wait until a shell command succeeds."""
-        command = f"for i in $(seq {round(seconds * 10)}); do {condition} && exit; sleep 0.1; done; exit 1"
+        tries = round(seconds * 10)
+        command = f"for i in $(seq {tries}); do {condition} && exit; sleep 0.1; done; exit 1"
         done = self.run(f"{{ {command}; }} >/dev/null 2>&1", timeout=seconds * 2 + 10)
         assert done.returncode == 0, (
             f"not after {seconds} s: {condition}\n{self.run('dmesg | tail -n 20').output}"
@@ -108,7 +110,8 @@ class Guest:
     def detach(self) -> None:
         """Give all attached devices back."""
         self.run(
-            "for p in $(usbip port 2>/dev/null | sed -n 's/^Port \\([0-9]*\\):.*/\\1/p'); do usbip detach -p $p; done; udevadm settle"
+            "for p in $(usbip port 2>/dev/null | sed -n 's/^Port \\([0-9]*\\):.*/\\1/p'); "
+            "do usbip detach -p $p; done; udevadm settle"
         )
 
     def _connect(self, path: Path, deadline: float) -> socket.socket:

@@ -21,7 +21,8 @@ def read_events(guest, name: str) -> list[tuple[int, int, int]]:
 def start_reading(guest, handler: str) -> None:
     guest.wait_for(f"grep -q {handler} /proc/bus/input/devices && ls /dev/input/event*")
     guest.check(
-        "setsid cat $(ls -t /dev/input/event* | head -n 1) > /host/input.bin 2>/dev/null & sleep 0.5"
+        "device=$(ls -t /dev/input/event* | head -n 1); "
+        "setsid cat $device > /host/input.bin 2>/dev/null & sleep 0.5"
     )
 
 

@@ -12,8 +12,12 @@ def test_enumerated_as_it_says(guest):
         text = guest.check("lsusb -v -d 1209:0001")
         guest.detach()
         ours = served.events()
-    for words in ("iManufacturer           1 usbmon", "iProduct                2 Loopback",
-                  "bNumEndpoints           6", "wMaxPacketSize     0x0200  1x 512 bytes"):  # fmt: skip
+    for words in (
+        "iManufacturer           1 usbmon",
+        "iProduct                2 Loopback",
+        "bNumEndpoints           6",
+        "wMaxPacketSize     0x0200  1x 512 bytes",
+    ):
         assert words in text
     assert agree.compare(linux.events, ours) > 10
 

@@ -2,8 +2,8 @@
 
 from tests.live import agree
 from tests.live.served import Served
-from usbmon.bus.devices.video import Webcam
 from usbmon.bus.devices.picture import picture
+from usbmon.bus.devices.video import Webcam
 
 
 def test_pictures_that_were_taken(guest):
@@ -11,7 +11,8 @@ def test_pictures_that_were_taken(guest):
         guest.attach(served.port, served.busid)
         guest.wait_for("[ -c /dev/video0 ]")
         guest.check(
-            "v4l2-ctl -d /dev/video0 --set-fmt-video=width=160,height=120,pixelformat=YUYV --stream-mmap --stream-count=5 --stream-to=/host/frames.raw",
+            "v4l2-ctl -d /dev/video0 --set-fmt-video=width=160,height=120,pixelformat=YUYV "
+            "--stream-mmap --stream-count=5 --stream-to=/host/frames.raw",
             timeout=60,
         )
         guest.detach()

@@ -225,7 +225,7 @@ class Device:
         device = self.descriptor.encode(
             self.speed, self.strings, count
         )  # numbers its strings first
-        has_other = self.speed in (Speed.FULL, Speed.HIGH) and self.max_speed is not Speed.FULL
+        has_other = self.speed in (Speed.FULL, Speed.HIGH) and self.wanted_speed is not Speed.FULL
         if kind == d.DEVICE:
             return device
         if kind == d.CONFIGURATION and index < count:

@@ -119,7 +119,7 @@ class HostConfiguration:
             self.associations.append(descriptor)
         elif not self.settings:
             return
-        elif kind == 5 and len(descriptor) >= 7:
+        elif kind == 5 and len(descriptor) >= 7 and descriptor[2] & 0x0F:
             self.settings[-1].endpoints.append(HostEndpoint(descriptor))
         elif self.settings[-1].endpoints:
             self.settings[-1].endpoints[-1].descriptor += descriptor
