@@ -1,8 +1,8 @@
 """`Monitor`: sees every submission, completion and submission error on its buses, makes one record
 of it, and gives that to all who read.
 
-Here: what drivers/usb/mon/mon_main.c does, and the capture of an URB that mon_text.c and mon_bin.c
-share. Not here: what a reader does with a record (`text`, `binary`, `collector`).
+Here: what drivers/usb/mon/mon_main.c does. Not here: what of an URB goes into a record (`record`),
+and what a reader does with it (`text`, `binary`, `collector`).
 
 A bus is tapped while somebody reads it, or bus 0, which is all buses; the last one to leave takes
 the tap away.
@@ -10,33 +10,15 @@ the tap away.
 
 from __future__ import annotations
 
-import struct
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from usbmon import layout
-from usbmon.bus.urb import CONTROL, EINPROGRESS, INTERRUPT, ISOCHRONOUS, Urb
-from usbmon.monitor.record import Record
+from usbmon.bus.urb import EINPROGRESS, Urb
+from usbmon.monitor.record import COMPLETE, ERROR, SUBMIT, Clock, Record, make
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from usbmon.bus.hcd import Tap
-
-_HEADER: Final = struct.Struct("=" + "".join(field.code for field in layout.PACKET))
-_DESCRIPTOR: Final = struct.Struct("=iIII")
-_ISO: Final = struct.Struct("=ii")
-
-# xfer_type, by our type of transfer.
-_XFER: Final = {
-    CONTROL: layout.CONTROL,
-    ISOCHRONOUS: layout.ISO_XFER,
-    2: layout.BULK,
-    INTERRUPT: layout.INTERRUPT,
-}
-_SUBMIT, _COMPLETE, _ERROR = ord("S"), ord("C"), ord("E")
-_NO_SETUP: Final = ord("-")
-_PENDING, _SHOWN, _REFUSED = ord("<"), ord(">"), ord("E")
-_SECOND: Final = 1_000_000_000
 
 
 class Reader(Protocol):
@@ -76,98 +58,19 @@ class _Tap:
         self._buses = buses
 
     def submit(self, urb: Urb) -> None:
-        self._give(self._record(urb, _SUBMIT, EINPROGRESS))
+        self._give(make(urb, SUBMIT, EINPROGRESS, self._loop))
 
     def submit_error(self, urb: Urb, error: int) -> None:
-        self._give(self._record(urb, _ERROR, error))
+        self._give(make(urb, ERROR, error, self._loop))
 
     def complete(self, urb: Urb, status: int) -> None:
-        self._give(self._record(urb, _COMPLETE, status))
+        self._give(make(urb, COMPLETE, status, self._loop))
 
     def _give(self, record: Record) -> None:
         for bus in self._buses:
             bus.events += 1
             for reader in bus.readers:
                 reader.put(record)
-
-    def _record(self, urb: Urb, type: int, status: int) -> Record:
-        """mon_bin_event, for a ring without end."""
-        now = self._loop.now
-        is_in = urb.is_in
-        setup, flag_setup = b"", _NO_SETUP
-        descriptors = b""
-        interval = start_frame = length = 0
-        data, flag_data = b"", _REFUSED
-        if type != _ERROR:
-            length = len(urb.buffer) if type == _SUBMIT else urb.actual_length
-            data, flag_data = _data(urb, type, length, is_in=is_in)
-            if urb.type is CONTROL:
-                if type == _SUBMIT and urb.setup is not None:
-                    setup, flag_setup = urb.setup, 0
-            elif urb.type is INTERRUPT:
-                interval = urb.interval
-            elif urb.type is ISOCHRONOUS:
-                interval, start_frame = urb.interval, urb.start_frame
-                setup = _ISO.pack(urb.error_count, len(urb.packets))
-                descriptors = _descriptors(urb, type)
-        wall = self._loop.epoch + now
-        header = _HEADER.pack(
-            urb.id,
-            type,
-            _XFER[urb.type],
-            urb.endpoint & 0x7F | is_in << 7,
-            urb.device.devnum,
-            urb.device.busnum,
-            flag_setup,
-            flag_data,
-            wall // _SECOND,
-            wall % _SECOND // 1000,
-            status,
-            length,
-            len(descriptors) + len(data),
-            setup,
-            interval,
-            start_frame,
-            urb.transfer_flags if type != _ERROR else 0,
-            len(descriptors) // layout.DESCRIPTOR_SIZE,
-        )
-        return Record(header, descriptors, data, now)
-
-
-def _data(urb: Urb, type: int, length: int, *, is_in: bool) -> tuple[bytes, int]:
-    """The data of an event and its flag: of a submission what is sent, of a completion what came;
-    of an isochronous one all up to the last byte that a packet reaches (mon_bin_collate_isodesc).
-    """
-    if is_in and type == _SUBMIT:
-        return b"", _PENDING
-    if not is_in and type == _COMPLETE:
-        return b"", _SHOWN
-    if is_in and urb.packets:
-        ends = (p.offset + p.actual_length for p in urb.packets if p.actual_length)
-        length = max(ends, default=0)
-    return bytes(urb.buffer[:length]), 0
-
-
-def _descriptors(urb: Urb, type: int) -> bytes:
-    return b"".join(
-        _DESCRIPTOR.pack(
-            packet.status,
-            packet.offset,
-            packet.length if type == _SUBMIT else packet.actual_length,
-            0,
-        )
-        for packet in urb.packets
-    )
-
-
-class Clock(Protocol):
-    """The time of a bus, in nanoseconds: since its start, and of the wall clock at that start."""
-
-    @property
-    def now(self) -> int: ...
-
-    @property
-    def epoch(self) -> int: ...
 
 
 class Tapped(Protocol):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from usbmon import layout
 from usbmon._kernel import textprint
+from usbmon.monitor.record import TEXT_DATA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,13 +23,12 @@ if TYPE_CHECKING:
 
 # EVENT_MAX: four pages of struct mon_event_text, as a 64-bit kernel has it.
 EVENT_MAX: Final = 93
-# DATA_MAX: enough for INQUIRY, says the kernel. ISODESC_MAX.
-DATA_MAX: Final = 32
 ISODESC_MAX: Final = 5
 
 _OURS: Final = struct.Struct("=" + "".join(field.code for field in layout.OURS))
 _STAMP: Final = struct.Struct("=qi")
 _NDESC: Final = struct.Struct("=I")
+_LENGTH: Final = struct.Struct("=I")
 _SECOND: Final = 1_000_000_000
 _LINE_MAX: Final = 1024
 
@@ -37,8 +37,12 @@ def line(record: Record, *, old: bool) -> bytes:
     """The line of an event; `old`: in the format ``t``. Its stamp is monotonic, and as the kernel
     has it: seconds modulo 4096."""
     descriptors = record.descriptors[: ISODESC_MAX * layout.DESCRIPTOR_SIZE]
-    payload = descriptors + record.data[:DATA_MAX]
+    data = record.data
     row = bytearray(record.header)
+    if record.sparse is not None:  # "Wasteful, but simple to understand", says the kernel
+        length, data = record.sparse
+        _LENGTH.pack_into(row, layout.OFFSET["length"], length)
+    payload = descriptors + data[:TEXT_DATA]
     _STAMP.pack_into(
         row,
         layout.OFFSET["ts_sec"],
@@ -49,7 +53,7 @@ def line(record: Record, *, old: bool) -> bytes:
     row += _OURS.pack(record.monotonic, 0, 0, len(payload), 0, 0, 0, 0, layout.WALL, 0)
     out = bytearray(_LINE_MAX)
     _, used = textprint.print_text(
-        memoryview(row), 0, 1, memoryview(payload or b"\0"), memoryview(out), old, DATA_MAX
+        memoryview(row), 0, 1, memoryview(payload or b"\0"), memoryview(out), old, TEXT_DATA
     )
     return bytes(out[:used])
 
@@ -77,7 +81,7 @@ class TextReader:
         self._queue.append(
             record._replace(
                 descriptors=record.descriptors[: ISODESC_MAX * layout.DESCRIPTOR_SIZE],
-                data=record.data[:DATA_MAX],
+                data=record.data[:TEXT_DATA],
             )
         )
         if self.on_event is not None:

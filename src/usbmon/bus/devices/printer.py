@@ -41,7 +41,7 @@ _DEVICE_ID: Final = b"MFG:usbmon;MDL:Printer;CMD:RAW;CLS:PRINTER;DES:usbmon prin
 
 
 class Printer(Device):
-    """See the module. `printed` is what came, where there is no file; `resets` counts SOFT_RESET."""
+    """See the module. `printed` is what came, with no file; `resets` counts SOFT_RESET."""
 
     descriptor = DeviceDescriptor(
         0x1209, 0x0022, iManufacturer="usbmon", iProduct="Printer", iSerialNumber="0001"

@@ -1,0 +1,136 @@
+"""The list of devices, against the kernel's own of recorded machines."""
+
+from tests.helpers.corpus import CAPTURES
+from usbmon.bus.devices.loopback import Loopback
+from usbmon.bus.drivers.hub import HubDriver
+from usbmon.bus.host import Host, HostConfiguration, HostDevice
+from usbmon.bus.hub import Hub
+from usbmon.bus.listing import listing
+from usbmon.bus.loop import SECOND
+from usbmon.bus.timing import Speed
+
+ROOT = """
+T:  Bus=01 Lev=00 Prnt=00 Port=00 Cnt=00 Dev#=  1 Spd=480  MxCh= 4
+B:  Alloc=  0/800 us ( 0%), #Int=  0, #Iso=  0
+D:  Ver= 2.00 Cls=09(hub  ) Sub=00 Prot=01 MxPS=64 #Cfgs=  1
+P:  Vendor=1d6b ProdID=0002 Rev= 6.01
+S:  Manufacturer=Linux 6.1 usbmon-hcd
+S:  Product=usbmon Host Controller
+S:  SerialNumber=usbmon.0
+C:* #Ifs= 1 Cfg#= 1 Atr=e0 MxPwr=  0mA
+I:* If#= 0 Alt= 0 #EPs= 1 Cls=09(hub  ) Sub=00 Prot=00 Driver=hub
+E:  Ad=81(I) Atr=03(Int.) MxPS=   4 Ivl=256ms
+"""
+
+BEHIND_A_HUB = """
+T:  Bus=01 Lev=02 Prnt=02 Port=01 Cnt=01 Dev#=  3 Spd=480  MxCh= 0
+D:  Ver= 2.00 Cls=00(>ifc ) Sub=00 Prot=00 MxPS=64 #Cfgs=  1
+P:  Vendor=1209 ProdID=0001 Rev= 1.00
+S:  Manufacturer=usbmon
+S:  Product=Loopback
+S:  SerialNumber=0001
+C:* #Ifs= 1 Cfg#= 1 Atr=80 MxPwr=100mA
+I:* If#= 0 Alt= 0 #EPs= 4 Cls=ff(vend.) Sub=00 Prot=00 Driver=(none)
+E:  Ad=01(O) Atr=02(Bulk) MxPS= 512 Ivl=0ms
+E:  Ad=81(I) Atr=02(Bulk) MxPS= 512 Ivl=0ms
+E:  Ad=02(O) Atr=03(Int.) MxPS=  64 Ivl=1ms
+E:  Ad=82(I) Atr=03(Int.) MxPS=  64 Ivl=1ms
+I:  If#= 0 Alt= 1 #EPs= 6 Cls=ff(vend.) Sub=00 Prot=00 Driver=(none)
+E:  Ad=01(O) Atr=02(Bulk) MxPS= 512 Ivl=0ms
+E:  Ad=81(I) Atr=02(Bulk) MxPS= 512 Ivl=0ms
+E:  Ad=02(O) Atr=03(Int.) MxPS=  64 Ivl=1ms
+E:  Ad=82(I) Atr=03(Int.) MxPS=  64 Ivl=1ms
+E:  Ad=03(O) Atr=01(Isoc) MxPS= 192 Ivl=125us
+E:  Ad=83(I) Atr=01(Isoc) MxPS= 192 Ivl=125us
+"""
+
+
+def host(*speeds):
+    made = Host(drivers=(HubDriver,))
+    for speed in speeds or (Speed.HIGH,):
+        made.add_controller(speed)
+    return made
+
+
+def test_a_bus_with_nothing_on_it():
+    empty = host()
+    empty.loop.run(SECOND)
+    assert listing(empty) == ROOT
+
+
+def test_a_device_behind_a_hub_at_its_second_port():
+    machine = host()
+    hub = Hub()
+    machine.plug(hub)
+    machine.loop.run(SECOND)
+    machine.plug(Loopback(), hub, 2)
+    machine.loop.run(3 * SECOND)
+    text = listing(machine)
+    assert text.startswith(ROOT)
+    assert text.endswith(BEHIND_A_HUB)
+
+
+def test_speeds_and_power_of_other_buses():
+    machine = host(Speed.FULL, Speed.SUPER)
+    machine.plug(Loopback(speed=Speed.SUPER))
+    machine.loop.run(2 * SECOND)
+    text = listing(machine)
+    assert "Spd=12   MxCh= 4\nB:  Alloc=  0/900 us" in text
+    assert "Spd=5000 MxCh= 0\nD:  Ver= 3.00 Cls=00(>ifc ) Sub=00 Prot=00 MxPS= 9" in text
+    assert "C:* #Ifs= 1 Cfg#= 1 Atr=80 MxPwr= 96mA" in text
+
+
+def blocks(text):
+    return [block for block in text.split("\n\n") if block.strip()]
+
+
+def test_descriptors_of_recorded_devices_are_listed_as_by_their_kernel():
+    """tests/captures/devices has pairs: the bytes of a device's descriptors file, and its block of
+    the kernel's list."""
+    found = 0
+    for expected in sorted((CAPTURES / "devices").glob("*.txt")):
+        raw = expected.with_suffix(".bin").read_bytes()
+        block = expected.read_text().strip("\n").splitlines()
+        machine = host()
+        device = HostDevice(machine.controllers[0], speed_of(block))
+        device.descriptor = raw[:18]
+        device.configurations = [
+            HostConfiguration(device, each) for each in configurations(raw[18:])
+        ]
+        device.choose(active(block))
+        for line in block:
+            if line.startswith("I:*"):
+                number, alternate = (int(line.partition(key)[2][:2]) for key in ("If#=", "Alt="))
+                device.enable(device.active_configuration.setting(number, alternate))
+        ours = listing_of(machine, device)
+        assert [line for line in ours if line[0] in "DPCAE"] == [
+            line for line in block if line[0] in "DPCAE"
+        ]
+        assert [line.rpartition("Driver=")[0] for line in ours if line[0] == "I"] == [
+            line.rpartition("Driver=")[0] for line in block if line[0] == "I"
+        ]
+        found += 1
+    assert found >= 6
+
+
+def configurations(raw):
+    """Each configuration's descriptors, of those one behind the other in a descriptors file."""
+    while raw:
+        total = int.from_bytes(raw[2:4], "little")
+        yield raw[:total]
+        raw = raw[total:]
+
+
+def active(block):
+    """The bConfigurationValue of the line that has the asterisk."""
+    (line,) = [line for line in block if line.startswith("C:*")]
+    return int(line.partition("Cfg#=")[2].split()[0])
+
+
+def speed_of(block):
+    return Speed(block[0].partition("Spd=")[2].split()[0])
+
+
+def listing_of(machine, device):
+    machine.root_hubs[:] = [device]
+    return listing(machine).strip("\n").splitlines()
