@@ -27,5 +27,6 @@ def of_stream(raw: bytes) -> Iterator[Record]:
             buffers[header[:8]] = int.from_bytes(header[32:36], "little")
         elif header[9] == layout.ISO_XFER and header[:8] in buffers:
             sparse = (buffers[header[:8]], data)
-        yield Record(header, body[:ndesc], data, (seconds * 1_000_000 + micro) * 1000, sparse)
+        stamp = (seconds * 1_000_000 + micro) * 1000
+        yield Record(header + body, ndesc // layout.DESCRIPTOR_SIZE, stamp, sparse, {})
         at += 64 + size

@@ -14,8 +14,6 @@ from usbmon.monitor.main import MonitoredBus
 from usbmon.monitor.record import Record
 
 RUN = CAPTURES / "hid-xhci"
-# The sizes of packets, and where Linux put them in a mapped ring of 192 KiB around its end: a
-# filler ('@') stands before the end. Recorded with usb-storage, 32 KiB a read.
 FILLER = ord("@")
 
 
@@ -26,7 +24,7 @@ def reader(ring=300 << 10):
 def record(size, *, tag=1, type="C"):
     header = tag.to_bytes(8, "little") + type.encode() + bytes(23)
     header += size.to_bytes(4, "little") * 2 + bytes(24)
-    return Record(header, b"", bytes(n & 255 for n in range(size)), 0)
+    return Record(header + bytes(n & 255 for n in range(size)), 0, 0, None, {})
 
 
 def recorded():
@@ -111,7 +109,7 @@ def test_data_are_cut_at_a_fifth_of_the_ring():
 
 def test_no_more_than_128_descriptors():
     it = reader()
-    it.put(record(0)._replace(descriptors=bytes(16 * 200), data=b"abc"))
+    it.put(Record(record(0).packet + bytes(16 * 200) + b"abc", 200, 0, None, {}))
     header, data = it.getx(1 << 20)
     assert int.from_bytes(header[60:64], "little") == 128
     assert len(data) == 128 * 16 + 3
@@ -139,6 +137,29 @@ def test_offsets_of_the_mapped_ring_as_on_linux():
     assert it.stats() == (0, 0)
 
 
+def test_a_mapped_ring_is_laid_out_as_linux_laid_out_its_own():
+    """Events of up to 32 KiB: the end of the ring comes round five times."""
+    it = reader(192 << 10)
+    it.map()
+    fillers = 0
+    for call in (CAPTURES / "storage-ring/usbmon1.mmap.offsets").read_text().splitlines():
+        flushed, *events = call.split()
+        if events == ["EAGAIN"]:
+            assert refusal(it.mfetch, 64, int(flushed)) == errno.EAGAIN
+            continue
+        offsets = []
+        for event in events:
+            offset, _, size = event.partition(":")
+            offsets.append(int(offset))
+            if size.startswith("@"):
+                fillers += 1
+            else:
+                it.put(record(int(size)))
+        assert it.mfetch(64, int(flushed)) == offsets
+    assert fillers == 5
+    assert it.stats() == (0, 0)
+
+
 def test_a_filler_keeps_a_packet_in_one_piece_while_mapped():
     it = reader(8192)
     ring = it.map()
@@ -149,7 +170,7 @@ def test_a_filler_keeps_a_packet_in_one_piece_while_mapped():
     assert it.mfetch(9) == [6400, 8000, 0]
     assert ring[8000 + 8] == FILLER
     assert int.from_bytes(ring[8036:8040], "little") == 128
-    assert ring[64 : 64 + 1000] == record(1000).data
+    assert ring[64 : 64 + 1000] == record(1000).packet[64:]
     assert refusal(it.set_ring_size, 8192) == errno.EBUSY
     it.unmap()
     it.set_ring_size(8192)
@@ -163,7 +184,7 @@ def test_unmapped_a_packet_wraps():
     it.put(record(1000))
     assert it.queued == 2
     it.getx(9999)
-    assert it.getx(9999)[1] == record(1000).data
+    assert it.getx(9999)[1] == record(1000).packet[64:]
 
 
 @given(
@@ -205,12 +226,12 @@ def test_what_comes_out_is_what_went_in_and_the_rest_is_counted(mapped, calls):
             for at in offsets if ring is not None else ():
                 if ring[at + 8] != FILLER:
                     size = int.from_bytes(ring[at + 36 : at + 40], "little")
-                    assert ring[at + 64 : at + 64 + size] == record(size).data
+                    assert ring[at + 64 : at + 64 + size] == record(size).packet[64:]
             fetched += it.mflush(number)
             continue
         if header[8] != FILLER:
             got += 1
-            assert data == record(len(data)).data
+            assert data == record(len(data)).packet[64:]
     assert it.stats()[1] == put - len(kept)
     assert it._used == sum(
         -(-(64 + int.from_bytes(_at(it, n)[36:40], "little")) // 64) * 64 for n in offsets_of(it)

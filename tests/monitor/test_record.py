@@ -25,7 +25,7 @@ def device():
 
 def event(urb, type, status=0):
     record = make(urb, type, status, urb.device.controller.loop)
-    (only,) = decode(record.header + record.descriptors + record.data, format="bin")
+    (only,) = decode(record.packet, format="bin")
     return only
 
 
@@ -128,4 +128,4 @@ def test_what_text_shows_of_a_sparse_buffer(device):
     urb.buffer[:] = b"\xaa" * 192
     record = make(urb, COMPLETE, 0, device.controller.loop)
     assert record.sparse == (192, b"\xaa" * 32)
-    assert struct.unpack_from("=I", record.header, 32) == (0,)
+    assert struct.unpack_from("=I", record.packet, 32) == (0,)

@@ -5,6 +5,7 @@ import pytest
 from tests.helpers.corpus import CAPTURES
 from tests.helpers.records import of_stream
 from usbmon.monitor.main import MonitoredBus
+from usbmon.monitor.record import Record
 from usbmon.monitor.text import EVENT_MAX, TextReader, line
 
 # Runs whose binary reader cut nothing, so that all a line shows can be known.
@@ -65,9 +66,19 @@ def test_the_queue_keeps_93_and_counts_what_is_lost(bus):
 
 def test_the_queue_is_small_however_large_the_urbs_are(bus):
     reader = TextReader(bus)
-    reader.put(records()[0]._replace(data=bytes(1 << 20), descriptors=bytes(16 * 1000)))
-    kept = reader._queue[0]
-    assert (len(kept.data), len(kept.descriptors)) == (32, 80)
+    header = records()[0].packet[:64]
+    reader.put(Record(header + bytes(16 * 1000 + (1 << 20)), 1000, 0, None, {}))
+    assert len(reader._queue[0]) < 256
+
+
+def test_a_line_is_made_once_for_all_readers_of_its_format(bus):
+    readers = [TextReader(bus), TextReader(bus), TextReader(bus, old=True)]
+    record = records()[0]
+    for reader in readers:
+        reader.put(record)
+    one, two, old = (reader.read(4096) for reader in readers)
+    assert one is two
+    assert old == record.lines[True] != one
 
 
 def test_who_waits_is_told(bus):

@@ -36,7 +36,7 @@ PACKET: Final = layout.PACKET_SIZE
 _ALIGN: Final = 64
 _OLD: Final = layout.PACKET_SIZE_OLD
 # ISODESC_MAX, and the most that GETX may ask for.
-_DESCRIPTORS: Final = 128 * layout.DESCRIPTOR_SIZE
+_NDESC_MAX: Final = 128
 _ALLOC_MAX: Final = 0x1000_0000
 _FILLER: Final = ord("@")
 # No single event takes more than a fifth of the ring: four or five are then still kept.
@@ -105,17 +105,20 @@ class BinaryReader:
         self._used -= size
         self._out = (self._out + size) % self._size
 
-    def _put(self, offset: int, data: bytes | memoryview) -> int:
-        """Copy into the ring, around its end; the offset behind it."""
-        first = min(len(data), self._size - offset)
-        self._ring[offset : offset + first] = data[:first]
-        self._ring[: len(data) - first] = data[first:]
-        return (offset + len(data)) % self._size
+    def _put(self, offset: int, data: bytes) -> None:
+        """Copy into the ring, around its end."""
+        end = offset + len(data)
+        if end <= self._size:
+            self._ring[offset:end] = data
+            return
+        first = self._size - offset
+        self._ring[offset:] = data[:first]
+        self._ring[: end - self._size] = data[first:]
 
     def _get(self, offset: int, size: int) -> bytes:
         offset %= self._size
-        first = min(size, self._size - offset)
-        return bytes(self._ring[offset : offset + first] + self._ring[: size - first])
+        got = bytes(memoryview(self._ring)[offset : offset + size])
+        return got if len(got) == size else got + bytes(self._ring[: size - len(got)])
 
     def _len_cap(self, offset: int) -> int:
         size: int = _U32.unpack_from(self._ring, offset + _LEN_CAP)[0]
@@ -125,21 +128,26 @@ class BinaryReader:
 
     def put(self, record: Record) -> None:
         """An event (mon_bin_event)."""
-        descriptors = record.descriptors[:_DESCRIPTORS]
-        data = memoryview(record.data)[: self._size // _PART]
-        size = len(descriptors) + len(data)
+        packet = record.packet
+        data = PACKET + record.ndesc * layout.DESCRIPTOR_SIZE
+        if record.ndesc > _NDESC_MAX or len(packet) - data > self._size // _PART:
+            packet = self._cut(packet, data)
         allocate = self._allocate_whole if self._maps else self._allocate
-        offset = allocate(PACKET + size)
+        offset = allocate(len(packet))
         if offset is None:
             self._lost += 1
             return
-        header = bytearray(record.header)
-        _U32.pack_into(header, _LEN_CAP, size)
-        _U32.pack_into(header, _NDESC, len(descriptors) // layout.DESCRIPTOR_SIZE)
-        at = self._put(offset, bytes(header))
-        self._put(self._put(at, descriptors), data)
+        self._put(offset, packet)
         if self.on_event is not None:
             self.on_event()
+
+    def _cut(self, packet: bytes, data: int) -> bytes:
+        """A packet as long as it may be, and its header that says so; `data`: where they begin."""
+        cut = bytearray(packet[: min(data, PACKET + _NDESC_MAX * layout.DESCRIPTOR_SIZE)])
+        _U32.pack_into(cut, _NDESC, (len(cut) - PACKET) // layout.DESCRIPTOR_SIZE)
+        cut += packet[data : data + self._size // _PART]
+        _U32.pack_into(cut, _LEN_CAP, len(cut) - PACKET)
+        return bytes(cut)
 
     # The calls.
 

@@ -35,12 +35,12 @@ class Collector:
         bus.add(self)
 
     def put(self, record: Record) -> None:
-        size = len(record.header) + len(record.descriptors) + len(record.data)
+        size = len(record.packet)
         if self.waiting + size > self._limit:
             self.dropped += 1
             return
         self.waiting += size
-        self._parts += (record.header, record.descriptors, record.data)
+        self._parts.append(record.packet)
 
     def take(self) -> Events:
         """All that came since the last time; URBs are numbered through all batches."""

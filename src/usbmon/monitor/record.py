@@ -38,18 +38,19 @@ TEXT_DATA: Final = 32
 class Record(NamedTuple):
     """An event, whole: a reader takes as much of it as it serves.
 
-    `header` are the 64 bytes of ``struct usbmon_packet`` (`usbmon.layout.PACKET`) with `ndesc` and
-    `len_cap` for all of `descriptors` (16 bytes each) and all of `data`; its stamp is the wall
-    clock. `monotonic` is the stamp of text readers, in nanoseconds; `sparse`, in completions of
-    isochronous URBs, what those show instead of length and data: the length of the whole buffer,
-    and its first bytes.
+    `packet` is what the binary API gives where nothing is cut: the 64 bytes of ``struct
+    usbmon_packet`` (`usbmon.layout.PACKET`, stamped by the wall clock), `ndesc` isochronous
+    descriptors of 16 bytes, and all data. `monotonic` is the stamp of text readers, in nanoseconds;
+    `sparse`, in completions of isochronous URBs, what those show instead of length and data: the
+    length of the whole buffer, and its first bytes. `lines` are the lines that text readers have
+    made of it, by whether they are of the old format, so that the next need not.
     """
 
-    header: bytes
-    descriptors: bytes
-    data: bytes
+    packet: bytes
+    ndesc: int
     monotonic: int
-    sparse: tuple[int, bytes] | None = None
+    sparse: tuple[int, bytes] | None
+    lines: dict[bool, bytes]
 
 
 class Clock(Protocol):
@@ -69,7 +70,8 @@ def make(urb: Urb, type: int, status: int, clock: Clock) -> Record:
     setup, flag_setup = b"", _NO_SETUP
     descriptors = b""
     interval = start_frame = length = 0
-    data, flag_data = b"", _REFUSED
+    data: memoryview | bytes = b""
+    flag_data = _REFUSED
     if type != ERROR:
         length = len(urb.buffer) if type == SUBMIT else urb.actual_length
         data, flag_data = _data(urb, type, length, is_in=is_in)
@@ -82,6 +84,7 @@ def make(urb: Urb, type: int, status: int, clock: Clock) -> Record:
             interval, start_frame = urb.interval, urb.start_frame
             setup = _ISO.pack(urb.error_count, len(urb.packets))
             descriptors = _descriptors(urb, type)
+    ndesc = len(descriptors) // layout.DESCRIPTOR_SIZE
     wall = clock.epoch + now
     header = _HEADER.pack(
         urb.id,
@@ -101,15 +104,15 @@ def make(urb: Urb, type: int, status: int, clock: Clock) -> Record:
         interval,
         start_frame,
         urb.transfer_flags if type != ERROR else 0,
-        len(descriptors) // layout.DESCRIPTOR_SIZE,
+        ndesc,
     )
     sparse = None
     if urb.packets and type == COMPLETE:
         sparse = (len(urb.buffer), bytes(urb.buffer[:TEXT_DATA]) if is_in else b"")
-    return Record(header, descriptors, data, now, sparse)
+    return Record(b"".join((header, descriptors, data)), ndesc, now, sparse, {})
 
 
-def _data(urb: Urb, type: int, length: int, *, is_in: bool) -> tuple[bytes, int]:
+def _data(urb: Urb, type: int, length: int, *, is_in: bool) -> tuple[memoryview | bytes, int]:
     """The data of an event and its flag: of a submission what is sent, of a completion what came;
     of an isochronous one all up to the last byte that a packet reaches (mon_bin_collate_isodesc).
     """
@@ -120,7 +123,7 @@ def _data(urb: Urb, type: int, length: int, *, is_in: bool) -> tuple[bytes, int]
     if is_in and urb.packets:
         ends = (p.offset + p.actual_length for p in urb.packets if p.actual_length)
         length = max(ends, default=0)
-    return bytes(urb.buffer[:length]), 0
+    return memoryview(urb.buffer)[:length], 0
 
 
 def _descriptors(urb: Urb, type: int) -> bytes:

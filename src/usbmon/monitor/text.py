@@ -29,6 +29,7 @@ _OURS: Final = struct.Struct("=" + "".join(field.code for field in layout.OURS))
 _STAMP: Final = struct.Struct("=qi")
 _NDESC: Final = struct.Struct("=I")
 _LENGTH: Final = struct.Struct("=I")
+_PACKET: Final = layout.PACKET_SIZE
 _SECOND: Final = 1_000_000_000
 _LINE_MAX: Final = 1024
 
@@ -36,20 +37,22 @@ _LINE_MAX: Final = 1024
 def line(record: Record, *, old: bool) -> bytes:
     """The line of an event; `old`: in the format ``t``. Its stamp is monotonic, and as the kernel
     has it: seconds modulo 4096."""
-    descriptors = record.descriptors[: ISODESC_MAX * layout.DESCRIPTOR_SIZE]
-    data = record.data
-    row = bytearray(record.header)
+    packet, shown = record.packet, min(record.ndesc, ISODESC_MAX)
+    descriptors = packet[_PACKET : _PACKET + shown * layout.DESCRIPTOR_SIZE]
+    begin = _PACKET + record.ndesc * layout.DESCRIPTOR_SIZE
+    data = packet[begin : begin + TEXT_DATA]
+    row = bytearray(packet[:_PACKET])
     if record.sparse is not None:  # "Wasteful, but simple to understand", says the kernel
         length, data = record.sparse
         _LENGTH.pack_into(row, layout.OFFSET["length"], length)
-    payload = descriptors + data[:TEXT_DATA]
+    payload = descriptors + data
     _STAMP.pack_into(
         row,
         layout.OFFSET["ts_sec"],
         record.monotonic // _SECOND,
         record.monotonic % _SECOND // 1000,
     )
-    _NDESC.pack_into(row, layout.OFFSET["ndesc"], len(descriptors) // layout.DESCRIPTOR_SIZE)
+    _NDESC.pack_into(row, layout.OFFSET["ndesc"], shown)
     row += _OURS.pack(record.monotonic, 0, 0, len(payload), 0, 0, 0, 0, layout.WALL, 0)
     out = bytearray(_LINE_MAX)
     _, used = textprint.print_text(
@@ -69,7 +72,7 @@ class TextReader:
         self.on_event: Callable[[], None] | None = None
         self._bus = bus
         self._old = old
-        self._queue: deque[Record] = deque()
+        self._queue: deque[bytes] = deque()
         self._rest = b""
         bus.add(self)
 
@@ -77,13 +80,11 @@ class TextReader:
         if len(self._queue) >= EVENT_MAX:
             self._bus.text_lost += 1
             return
-        # Only what a line shows is kept: the queue is small whatever the URBs are.
-        self._queue.append(
-            record._replace(
-                descriptors=record.descriptors[: ISODESC_MAX * layout.DESCRIPTOR_SIZE],
-                data=record.data[:TEXT_DATA],
-            )
-        )
+        # The line and not the record is kept: the queue is small whatever the URBs are.
+        text = record.lines.get(self._old)
+        if text is None:
+            text = record.lines[self._old] = line(record, old=self._old)
+        self._queue.append(text)
         if self.on_event is not None:
             self.on_event()
 
@@ -98,7 +99,7 @@ class TextReader:
         if not self._rest:
             if not self._queue:
                 raise BlockingIOError(errno.EAGAIN, "no event to read")
-            self._rest = line(self._queue.popleft(), old=self._old)
+            self._rest = self._queue.popleft()
         out, self._rest = self._rest[:size], self._rest[size:]
         return out
 
