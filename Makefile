@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo        install into .venv and look at a recorded trace"
+	@echo "make demo        install into .venv, capture from a virtual bus, and look at it"
 	@echo "make test        run all tests, with the interpreted and with the compiled kernel"
 	@echo "make test-live   let a real Linux kernel in a guest use our devices"
 	@echo "make check       lint, types, layers, mirrored tests"

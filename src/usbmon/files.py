@@ -371,6 +371,7 @@ class Writer:
     def _finish(self) -> None:
         if not self._begun:
             self._put(self.encoder.begin(self._interfaces))
+        self._put(self.encoder.end())
         if self._compressor is not None:
             self._put_raw(self._compressor.flush())
         if self._stream is sys.stdout.buffer:

@@ -222,6 +222,16 @@ class TestInterfaces:
         assert ("dropped" in decoder.notes) == bool(dropped)
         assert decoder.notes.repairs == 0
 
+    @ORDERS
+    def test_drops_that_are_known_are_written(self, order):
+        known = [Interface(220, "usbmon1"), Interface(1, "eth0"), Interface(220, "usbmon2")]
+        known[2].dropped = 7
+        encoder = PcapngEncoder(order=order)
+        events = decode(section() + interface() + enhanced(packet(), 5_000_000))
+        data = encoder.begin(known) + bytes(encoder.encode(events))
+        _, decoder = decoded(data + encoder.end())
+        assert [i.dropped for i in decoder.interfaces] == [None, 7]
+
     @pytest.mark.parametrize("body", [b"", struct.pack("<III", 7, 0, 0)])
     def test_statistics_of_no_interface_say_nothing(self, body):
         _, decoder = decoded(section() + interface() + block(5, body))

@@ -234,6 +234,10 @@ class Encoder(ABC):
         tally.census(rows, len(events), self.data_limit, self.descriptor_limit, self._census)
         return self.write(events)
 
+    def end(self) -> bytes:
+        """What stands behind the last event."""
+        return b""
+
     @property
     def lost(self) -> dict[str, int]:
         return self._counted(self.cannot_hold)

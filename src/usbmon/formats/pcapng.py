@@ -330,6 +330,8 @@ class PcapngEncoder(Encoder):
         self._order = order
         self._application = application
         self._numbers = memoryview(b"").cast("q")
+        self._written: list[Interface] = []
+        self._last = 0
 
     def begin(self, interfaces: Iterable[Interface] = ()) -> bytes:
         options = self._option(_SHB_USERAPPL, self._application) if self._application else b""
@@ -341,14 +343,11 @@ class PcapngEncoder(Encoder):
         ]
         # Interfaces of other link types have no packets here; they are left out.
         numbers = []
-        written = 0
         for interface in interfaces:
-            numbers.append(written)
+            numbers.append(len(self._written))
             if interface.link_type in LINK_TYPES:
-                out.append(self._describe(interface))
-                written += 1
-        if not written:
-            out.append(self._describe(Interface(220)))
+                self._written.append(interface)
+        out += map(self._describe, self._written or [Interface(220)])
         self._numbers = memoryview(struct.pack(f"{len(numbers)}q", *numbers)).cast("q")
         return b"".join(out)
 
@@ -360,7 +359,22 @@ class PcapngEncoder(Encoder):
         size = records.pack(
             rows, len(events), arena, out, header, records.PCAPNG, big, True, self._numbers
         )
+        if len(events):
+            self._last = (events[-1].ts or 0) & 0xFFFF_FFFF_FFFF_FFFF
         return out[:size]
+
+    def end(self) -> bytes:
+        """The statistics of interfaces of which it is known how many events were dropped."""
+        return b"".join(
+            self._statistics(number, interface.dropped)
+            for number, interface in enumerate(self._written)
+            if interface.dropped is not None
+        )
+
+    def _statistics(self, number: int, dropped: int) -> bytes:
+        body = struct.pack(self._order + "3I", number, self._last >> 32, self._last & 0xFFFF_FFFF)
+        body += struct.pack(self._order + "HHQ", _ISB_IFDROP, 8, dropped)
+        return self._block(_STATISTICS, body + struct.pack(self._order + "HH", _END, 0))
 
     def _describe(self, interface: Interface) -> bytes:
         options = b"".join(
