@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -21,6 +21,7 @@ from usbmon.apps.cli.convert import targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
     from usbmon.events import Events
     from usbmon.files import Writer
@@ -133,14 +134,7 @@ def command(
     from usbmon import sources
 
     rotates = rotate_size is not None or rotate_time is not None
-    if rotates and not outputs:
-        raise click.UsageError("--rotate-size and --rotate-time need a file: say -o FILE")
-    if rotates and "-" in outputs:
-        raise click.UsageError("standard output cannot be rotated")
-    if len(set(outputs)) < len(outputs):
-        raise click.UsageError("an output is named twice")
-    if "-" in outputs and (text or not outputs):
-        raise click.UsageError("--text and -o - both go to standard output")
+    _check_outputs(outputs, text=text, rotates=rotates)
     kind = spec.partition(":")[0]
     options: dict[str, Any] = {"report": _reporter(verbose=verbose)}
     if kind != "virtual" and (paced or seed is not None):
@@ -151,15 +145,27 @@ def command(
         options |= {"paced": paced, "seed": seed}
     elif kind == "usbip":
         options |= {"listen": listen, "report": _reporter(verbose=not quiet)}
-    source = sources.open(spec, **options)
-    sinks = [
-        _Sink(source, path, target_format, rotate_size, rotate_time, force=force)
-        for path in outputs
-    ]
-    if text or not outputs:
-        sinks.append(_Sink(source, "-", "u", None, None, force=False))
-    capture = _Capture(source, sinks, count, duration, quiet=quiet)
-    return capture.run()
+    with closing(sources.open(spec, **options)) as source, ExitStack() as stack:
+        sinks = []
+        for path in outputs:
+            sink = _Sink(source, path, target_format, rotate_size, rotate_time, force=force)
+            stack.callback(sink.abandon)
+            sinks.append(sink)
+        if text or not outputs:
+            sinks.append(_Sink(source, "-", "u", None, None, force=False))
+        stack.pop_all()  # from here on, what there is is kept
+        return _Capture(source, sinks, count, duration, quiet=quiet).run()
+
+
+def _check_outputs(outputs: tuple[str, ...], *, text: bool, rotates: bool) -> None:
+    if rotates and not outputs:
+        raise click.UsageError("--rotate-size and --rotate-time need a file: say -o FILE")
+    if rotates and "-" in outputs:
+        raise click.UsageError("standard output cannot be rotated")
+    if len(set(outputs)) < len(outputs):
+        raise click.UsageError("an output is named twice")
+    if "-" in outputs and text:
+        raise click.UsageError("--text and -o - both go to standard output")
 
 
 def _reporter(*, verbose: bool) -> Any:
@@ -220,6 +226,7 @@ class _Sink:
 
     def close(self) -> None:
         """Bring the file to its end."""
+        self._source.interfaces[0].dropped = self._source.dropped
         self._writer.__exit__(None, None, None)
 
     def abandon(self) -> None:
@@ -273,7 +280,10 @@ class _Capture:
         except KeyboardInterrupt:  # a second one, while the first was being served
             interrupted = True
         for sink in self._sinks:
-            sink.close()
+            try:
+                sink.close()
+            except UsbmonError as error:  # the others are to be brought to their end too
+                failed = failed or error
         if not self._quiet:
             self._sum_up(interrupted=interrupted)
         if failed is not None:
@@ -327,6 +337,8 @@ class _Capture:
             for path, encoder in zip(sink.written, sink.encoders, strict=True):
                 if path == "-":
                     continue
+                if not os.path.exists(path):  # noqa: PTH110 (it failed, and that has been told)
+                    continue
                 size = _common.size_words(os.stat(path).st_size)  # noqa: PTH116
                 click.echo(f"  {path}: {encoder.format}, {size}", err=True)
                 for words, number in encoder.lost.items():
@@ -335,10 +347,12 @@ class _Capture:
 
 @contextmanager
 def terminated_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a capture as Ctrl-C does: in order."""
+    """SIGTERM ends a capture as Ctrl-C does: in order. While an event loop runs, Ctrl-C is its to
+    handle: an exception would be raised in whichever task is at work."""
 
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
+    def interrupt(_number: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGINT)
+        (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
