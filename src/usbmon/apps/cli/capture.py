@@ -307,7 +307,9 @@ class _Capture:
 
     def _take(self, events: Events) -> None:
         self._events += len(events)
-        self._bytes += len(events.buffers[1])
+        # The arena of a part is that of its whole.
+        whole = self._limit is None or self._events < self._limit
+        self._bytes += len(events.buffers[1]) if whole else sum(len(e.data) for e in events)
         for sink in self._sinks:
             sink.write(events)
 
