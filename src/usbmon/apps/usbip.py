@@ -11,10 +11,11 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from usbmon.bus.export import Exports, Session
-from usbmon.errors import FormatError, SourceError
-from usbmon.sources.usbip import keep_alive, peer_name
+from usbmon.errors import FormatError
+from usbmon.sources.usbip import Listener, peer_name, reason
 
 if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
     from collections.abc import Callable
 
     from usbmon.bus.host import Host
@@ -34,19 +35,9 @@ class Server:
         self._host = host
         self._report = report
         self._moved = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._listener: asyncio.Server | None = None
-
-    async def start(self, host: str, port: int) -> int:
-        """Begin to listen; the port (a free one for 0). Raises `SourceError`."""
-        try:
-            self._listener = await asyncio.start_server(self._serve, host, port)
-        except OSError as error:
-            raise SourceError(
-                f"cannot listen: {error.strerror or error}", file=f"{host}:{port}"
-            ) from None
-        chosen: int = self._listener.sockets[0].getsockname()[1]
-        return chosen
+        self._listener = Listener(self._serve)
+        self.start = self._listener.start
+        self.stop = self._listener.stop
 
     async def run(self) -> None:
         """Keep the bus going, until it is cancelled."""
@@ -57,48 +48,26 @@ class Server:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._moved.wait(), wait)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        keep_alive(writer)
+    async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         peer = peer_name(writer)
-        session = Session(self.exports, peer, writer.write)
+        session = Session(self.exports, peer, lambda data: self._send(writer, peer, data))
         try:
-            await self._talk(session, reader, writer, peer)
+            while not session.is_over and (data := await reader.read(_CHUNK)):
+                self._host.loop.catch_up()
+                session.feed(data)
+                self._moved.set()
         except FormatError as error:
-            self._report(f"{peer}: no USB/IP: {error}")
-        except (ConnectionError, TimeoutError) as error:
-            self._report(f"{peer}: lost: {error.strerror or error}")
-        except asyncio.CancelledError:
-            pass  # the server ends
+            self._report(f"{peer}: let go, that is no USB/IP: {error}")
+        except OSError as error:
+            self._report(f"{peer}: lost: {reason(error)}")
         finally:
-            self._tasks.discard(task)
             session.close()
             self._moved.set()
-            writer.close()
 
-    async def _talk(
-        self,
-        session: Session,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        peer: str,
-    ) -> None:
-        while not session.is_over and (data := await reader.read(_CHUNK)):
-            self._host.loop.catch_up()
-            session.feed(data)
-            self._moved.set()
-            if writer.transport.get_write_buffer_size() > _BACKLOG:
-                self._report(f"{peer}: does not read what it asked for, let go")
-                return
-        with contextlib.suppress(ConnectionError):
-            await writer.drain()
-
-    async def stop(self) -> None:
-        """Listen no more, and end all connections."""
-        if self._listener is not None:
-            self._listener.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    def _send(self, writer: StreamWriter, peer: str, data: bytes) -> None:
+        if writer.is_closing():
+            return  # the session will hear of it
+        writer.write(data)
+        if writer.transport.get_write_buffer_size() > _BACKLOG:
+            self._report(f"{peer}: let go, it does not read what it asked for")
+            writer.transport.abort()

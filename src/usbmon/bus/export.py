@@ -18,7 +18,7 @@ from usbmon.bus.hcd import ECONNRESET, ENOENT
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import (
     CONTROL,
-    EINPROGRESS,
+    ISOCHRONOUS,
     URB_DIR_IN,
     URB_NO_TRANSFER_DMA_MAP,
     IsoPacket,
@@ -28,10 +28,12 @@ from usbmon.bus.urb import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from usbmon.bus.driver import Steps
     from usbmon.bus.host import Host, HostDevice
 
 # enum usb_device_speed (include/uapi/linux/usb/ch9.h).
 SPEEDS: Final = {Speed.LOW: 1, Speed.FULL: 2, Speed.HIGH: 3, Speed.SUPER: 5}
+_ENOMEM: Final = -12
 _ENODEV: Final = -19
 _EPIPE: Final = -32
 # Flags that mean something on the client's machine only (masking_bogus_flags of stub_rx.c).
@@ -68,16 +70,39 @@ class Exports:
         self.host = host
         self.report = report
         self.taken: dict[HostDevice, Session] = {}
+        self._resetting: set[HostDevice] = set()
 
     def devices(self) -> list[HostDevice]:
-        """All that can be had: what is on the buses and configured, but for hubs."""
-        return [d for d in self.host.devices() if d.configuration and d.descriptor[4] != 9]
+        """All that can be had: what is on the buses and set up, but for hubs."""
+        return [d for d in self.host.devices() if d.is_set_up and d.descriptor[4] != 9]
+
+    def take(self, device: HostDevice, session: Session) -> None:
+        """The session has it from now on, and is told when it can begin."""
+        self.taken[device] = session
+        if device not in self._resetting:
+            session.begin(device)
+
+    def give_back(self, device: HostDevice) -> None:
+        """Its session has ended; the device is made as new."""
+        del self.taken[device]
+        if device.is_there and device not in self._resetting:
+            self._resetting.add(device)
+            self.host.spawn(self._reset(device))
+
+    def _reset(self, device: HostDevice) -> Steps[None]:
+        try:
+            yield from reset_device(self.host, device)
+        finally:
+            self._resetting.discard(device)
+        if device in self.taken:
+            self.taken[device].begin(device)
 
 
 class Session:
     """One connection. `feed` it what came; what goes back is handed to `send`.
 
-    It `is_over` when the client has got a list, as Linux's usbipd ends it, or was refused.
+    It `is_over` when the client has got a list, as Linux's usbipd ends it, was refused, or asks
+    for more of a device that has gone.
     """
 
     def __init__(self, exports: Exports, peer: str, send: Callable[[bytes], None]) -> None:
@@ -87,8 +112,10 @@ class Session:
         self._peer = peer
         self._send = send
         self._parser = usbip.ServerParser()
+        self._wanted: HostDevice | None = None
         self._device: HostDevice | None = None
         self._flying: dict[int, Urb] = {}
+        self._weight = 0
         self._unlinks: dict[Urb, int] = {}
 
     def feed(self, data: bytes) -> None:
@@ -104,6 +131,8 @@ class Session:
                 self.is_over = True
             elif isinstance(message, usbip.ReqImport):
                 self._import(message.busid)
+            if self.is_over:
+                return
 
     def _import(self, busid: str) -> None:
         for device in self._exports.devices():
@@ -115,10 +144,17 @@ class Session:
         if device in self._exports.taken:
             self._refuse(usbip.ST_DEV_BUSY, f"{busid}: somebody else has it")
             return
-        self._exports.taken[device] = self
+        self._wanted = device
+        self._exports.take(device, self)
+
+    def begin(self, device: HostDevice) -> None:
+        """The device is there for this client."""
+        if not device.is_there:
+            self._refuse(usbip.ST_NA, f"{device.name}: it has gone")
+            return
         self._device = device
         self._send(usbip.RepImport(describe(device)).encode())
-        self._exports.report(f"{self._peer}: has {busid}")
+        self._exports.report(f"{self._peer}: has {device.name}")
 
     def _refuse(self, status: int, words: str) -> None:
         self._exports.report(f"{self._peer}: wants {words}")
@@ -130,14 +166,21 @@ class Session:
     def _submit(self, command: usbip.CmdSubmit) -> None:
         device = self._device
         self.urbs += 1
+        if command.seqnum in self._flying:
+            raise self._parser.fail(f"number {command.seqnum} is under way already")
         if device is None or not device.is_there:
             self._answer(command, _ENODEV)
+            self.is_over = True
+            return
+        if self._weight + command.weight > usbip.MAX_IN_FLIGHT:
+            self._answer(command, _ENOMEM)
             return
         address = command.ep | (0x80 if command.direction == usbip.IN else 0)
         endpoint = device.endpoints.get(address if command.ep else 0)
         if endpoint is None:
             self._answer(command, _EPIPE)
             return
+        packets = command.iso if endpoint.type is ISOCHRONOUS else ()
         urb = Urb(
             device,
             address if command.ep else 0,
@@ -145,18 +188,20 @@ class Session:
             command.data if command.direction == usbip.OUT else command.transfer_buffer_length,
             setup=command.setup if endpoint.type is CONTROL else None,
             interval=max(command.interval, 0),
-            packets=[IsoPacket(p.offset, p.length) for p in command.iso],
+            packets=[IsoPacket(p.offset, p.length) for p in packets],
             transfer_flags=command.transfer_flags & ~_LOCAL_FLAGS,
         )
         urb.complete = lambda urb: self._completed(command, urb)
-        self._flying[command.seqnum] = urb
         error = device.controller.submit(urb)
         if error:
-            del self._flying[command.seqnum]
             self._answer(command, error)
+            return
+        self._flying[command.seqnum] = urb
+        self._weight += command.weight
 
     def _completed(self, command: usbip.CmdSubmit, urb: Urb) -> None:
         del self._flying[command.seqnum]
+        self._weight -= command.weight
         if command.ep == 0 and not urb.status:
             _follow(urb)
         unlink = self._unlinks.pop(urb, None)
@@ -180,11 +225,15 @@ class Session:
 
     def _answer(self, command: usbip.CmdSubmit, status: int) -> None:
         """A completion for what was never carried out."""
-        self._send(usbip.RetSubmit(command.seqnum, status, 0, iso=command.iso).encode())
+        packets = tuple(usbip.IsoDescriptor(p.offset, p.length, 0, status) for p in command.iso)
+        result = usbip.RetSubmit(
+            command.seqnum, status, 0, number_of_packets=len(packets), iso=packets
+        )
+        self._send(result.encode())
 
     def _unlink(self, command: usbip.CmdUnlink) -> None:
         urb = self._flying.get(command.unlink_seqnum)
-        if urb is None or urb.status != EINPROGRESS or urb.unlinked:
+        if urb is None or urb.unlinked:
             self._send(usbip.RetUnlink(command.seqnum, 0).encode())
             return
         self._unlinks[urb] = command.seqnum
@@ -192,17 +241,15 @@ class Session:
 
     def close(self) -> None:
         """The connection has gone: what is in flight is killed, and the device made as new."""
-        device, self._device = self._device, None
+        device, self._wanted, self._device = self._wanted, None, None
         for urb in list(self._flying.values()):
             urb.complete = None
             urb.device.controller.unlink(urb, ENOENT)
         self._flying.clear()
         if device is None:
             return
-        del self._exports.taken[device]
         self._exports.report(f"{self._peer}: gave {device.name} back, after {self.urbs:,} URBs")
-        if device.is_there:
-            self._exports.host.spawn(reset_device(self._exports.host, device))
+        self._exports.give_back(device)
 
 
 def _follow(urb: Urb) -> None:

@@ -87,6 +87,7 @@ class HostInterface:
         self.cls, self.subclass, self.protocol = descriptor[5:8]
         self.extra = b""
         self.endpoints: list[HostEndpoint] = []
+        self.is_named = False
 
     @property
     def driver(self) -> Driver | None:
@@ -242,6 +243,27 @@ class HostDevice:
         """GET_DESCRIPTOR (USB 2.0 §9.4.3)."""
         return self.control_in(0x80, 6, kind << 8 | index, langid, length)
 
+    def read_string(self, number: int) -> Steps[str]:
+        """usb_string: the string of this number, whoever has read it before; the list of languages
+        before the first one. A device that has none leaves it empty."""
+        if number == 0:
+            return ""
+        try:
+            if not self.langid:
+                raw = yield from self.get_descriptor(3, 0, 255)
+                self.langid = int.from_bytes(raw[2:4], "little") or 0x0409
+            raw = yield from self.get_descriptor(3, number, 255, self.langid)
+        except UrbFailed:
+            return ""
+        self.strings[number] = raw[2 : max(raw[:1], default=0)].decode("utf-16-le", "replace")
+        return self.strings[number]
+
+    def name_setting(self, setting: HostInterface) -> Steps[None]:
+        """usb_create_sysfs_intf_files: the string of an alternate setting is read once."""
+        if not setting.is_named:
+            setting.is_named = True
+            yield from self.read_string(setting.descriptor[8])
+
     def clear_halt(self, endpoint: HostEndpoint) -> Steps[None]:
         """usb_clear_halt."""
         return self.control_out(0x02, 1, 0, endpoint.address)
@@ -254,6 +276,7 @@ class HostDevice:
         yield from self.control_out(0x01, 11, alternate, number)
         self.disable(number)
         self.enable(setting)
+        yield from self.name_setting(setting)
         return setting
 
     def choose(self, value: int) -> None:
@@ -323,7 +346,7 @@ class Host:
         device.devnum = root.address = 1
         controller.devices[1] = device
         self.root_hubs.append(device)
-        from usbmon.bus.drivers.hub import register_root
+        from usbmon.bus.drivers.enumeration import register_root
 
         # Not at once: whoever wants to listen from the first URB on can begin to.
         self.loop.call_later(0, self.spawn, register_root(self, device))

@@ -80,32 +80,33 @@ class Passage:
 
     def from_client(self, data: bytes) -> None:
         """These bytes go to the server."""
-        for message in self._parse(self._client, data):
-            if isinstance(message, usbip.CmdSubmit):
-                self._server.expect(message)
-                self._submitted(message)
-            elif isinstance(message, usbip.CmdUnlink):
-                self._unlinks[message.seqnum] = message.unlink_seqnum
+        self._listen(self._client, data)
 
     def from_server(self, data: bytes) -> None:
         """These bytes go to the client."""
-        for message in self._parse(self._server, data):
-            if isinstance(message, usbip.RetSubmit):
-                self._completed(message)
-            elif isinstance(message, usbip.RetUnlink):
-                self._unlinked(message)
-            elif isinstance(message, usbip.RepImport):
-                self._imported(message)
+        self._listen(self._server, data)
 
-    def _parse(self, parser: usbip.Parser, data: bytes) -> list[usbip.Message]:
+    def _listen(self, parser: usbip.Parser, data: bytes) -> None:
         if self._blind:
-            return []
+            return
         try:
-            return parser.feed(data)
+            for message in parser.feed(data):
+                self._heard(message)
         except FormatError as error:
             self._blind = True
             self._report(f"{self._peer}: passed on, but no longer understood: {error}")
-            return []
+
+    def _heard(self, message: usbip.Message) -> None:
+        if isinstance(message, usbip.CmdSubmit):
+            self._submitted(message)
+        elif isinstance(message, usbip.RetSubmit):
+            self._completed(message)
+        elif isinstance(message, usbip.CmdUnlink):
+            self._unlinks[message.seqnum] = message.unlink_seqnum
+        elif isinstance(message, usbip.RetUnlink):
+            self._unlinked(message)
+        elif isinstance(message, usbip.RepImport):
+            self._imported(message)
 
     def _imported(self, reply: usbip.RepImport) -> None:
         if reply.device is None:
@@ -119,6 +120,7 @@ class Passage:
         )
 
     def _submitted(self, command: usbip.CmdSubmit) -> None:
+        self._server.expect(command)
         self.urbs += 1
         is_out = command.direction == usbip.OUT
         urb = Urb(
@@ -141,9 +143,7 @@ class Passage:
             self._link.tap.submit(urb)
 
     def _completed(self, result: usbip.RetSubmit) -> None:
-        urb = self._flying.pop(result.seqnum, None)
-        if urb is None:
-            return
+        urb = self._flying.pop(result.seqnum)
         urb.actual_length = result.actual_length
         urb.start_frame = _signed(result.start_frame)
         urb.error_count = result.error_count
@@ -157,9 +157,9 @@ class Passage:
         self._give_back(urb, result.status)
 
     def _unlinked(self, answer: usbip.RetUnlink) -> None:
-        """With 0, the completion has come or will; else there is none but this."""
+        """If the completion has not come before, it is this (vhci_recv_ret_unlink of vhci_rx.c)."""
         target = self._unlinks.pop(answer.seqnum, None)
-        if target is None or not answer.status:
+        if target is None:
             return
         self._server.forget(target)
         urb = self._flying.pop(target, None)
@@ -173,6 +173,7 @@ class Passage:
 
     def close(self) -> None:
         """The connection has gone, and with it the device: as the client's kernel will see it."""
+        self._blind = True
         for urb in self._flying.values():
             self._give_back(urb, _ESHUTDOWN)
         self._flying.clear()

@@ -3,9 +3,9 @@
 Here: the messages of Documentation/usb/usbip_protocol.rst, version 1.1.1, and a parser for each
 direction of a connection. Not here: sockets, URBs, and what anybody does about a message.
 
-A parser's contract, in three lines: `feed` bytes, cut anywhere, and it returns the messages that
-are complete; the rest waits, never more than one message; what is not the protocol raises
-`FormatError` with its place in the stream.
+A parser's contract, in three lines: `feed` bytes, cut anywhere, and it gives the messages that are
+complete, in turn; the rest waits, never more than one message; what is not the protocol raises
+`FormatError` with its place in the stream, behind the messages before it.
 
 What a server sends can only be parsed by one who knows what was asked: a RET_SUBMIT does not say
 how many bytes follow. So `ClientParser.expect` is told of every CMD_SUBMIT. A proxy runs both
@@ -17,12 +17,13 @@ from __future__ import annotations
 import struct
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from usbmon.errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 VERSION: Final = 0x0111
 PORT: Final = 3240
@@ -39,6 +40,9 @@ ST_OK, ST_NA, ST_DEV_BUSY = 0, 1, 2
 # Linux takes no more packets (USBIP_MAX_ISO_PACKETS), and no driver of it asks for 64 MiB at once.
 MAX_ISO_PACKETS: Final = 1024
 MAX_LENGTH: Final = 64 << 20
+# So much of each connection may be under way at once, URBs counted with what they need themselves.
+MAX_IN_FLIGHT: Final = 256 << 20
+_URB_WEIGHT, _PACKET_WEIGHT = 1024, 256
 _MAX_DEVICES: Final = 1024
 _NO_PACKETS: Final = (0, 0xFFFFFFFF)
 
@@ -174,6 +178,11 @@ class CmdSubmit:
     data: bytes = b""
     iso: tuple[IsoDescriptor, ...] = ()
 
+    @property
+    def weight(self) -> int:
+        """About the memory that it holds until it completes."""
+        return _URB_WEIGHT + self.transfer_buffer_length + _PACKET_WEIGHT * len(self.iso)
+
     def encode(self) -> bytes:
         head = _BASIC.pack(_CMD_SUBMIT, self.seqnum, self.devid, self.direction, self.ep)
         body = _SUBMIT.pack(
@@ -285,24 +294,24 @@ class Parser(ABC):
         self._needed = 0
         self._imported = False
 
-    def feed(self, data: bytes) -> list[Message]:
-        """The messages that are complete with these bytes. Raises `FormatError`."""
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Take these bytes; the messages that are complete with them, each looked for when it is
+        asked for. Raises `FormatError` in the place of one."""
         self._rest += data
-        messages: list[Message] = []
-        at = 0
-        while len(self._rest) - at >= max(self._needed, 1):
+        return self._messages()
+
+    def _messages(self) -> Iterator[Message]:
+        while len(self._rest) >= max(self._needed, 1):
             try:
                 # No copy of what follows this message, however much it is.
-                message, size = self._one(bytes(self._rest[at : at + max(self._needed, _LOOK)]))
+                message, size = self._one(bytes(self._rest[: max(self._needed, _LOOK)]))
             except _Short as short:
                 self._needed = short.size
                 continue
-            messages.append(message)
+            del self._rest[:size]
             self._needed = 0
-            at += size
             self.position += size
-        del self._rest[:at]
-        return messages
+            yield message
 
     @property
     def waiting(self) -> int:
@@ -318,7 +327,7 @@ class Parser(ABC):
         if version != VERSION:
             raise self.fail(f"no USB/IP of version 1.1.1 (0x{VERSION:04x}): 0x{version:04x}")
         if code not in self._ops:
-            raise self.fail(f"unknown operation 0x{code:04x}")
+            raise self.fail(f"unknown operation 0x{code:04x}", 2)
         message, size = getattr(self, self._ops[code])(data, status)
         return message, size
 
@@ -379,7 +388,7 @@ class ServerParser(Parser):
             target = int.from_bytes(data[20:24], "big")
             return CmdUnlink(seqnum, target, devid, direction, ep), _HEADER
         if direction not in (OUT, IN) or ep > 15:
-            raise self.fail(f"no endpoint: direction {direction}, number {ep}")
+            raise self.fail(f"no endpoint: direction {direction}, number {ep}", 12)
         return self._submit(data, seqnum, devid, direction, ep)
 
     def _submit(
@@ -388,7 +397,7 @@ class ServerParser(Parser):
         flags, length, start, number, interval, setup = _SUBMIT.unpack_from(data, _BASIC.size)
         count = _packets(number)
         if length > MAX_LENGTH or count > MAX_ISO_PACKETS:
-            raise self.fail(f"a transfer of {length} bytes in {count} packets is too large")
+            raise self.fail(f"a transfer of {length} bytes in {count} packets is too large", 24)
         at = _HEADER + (length if direction == OUT else 0)
         _need(data, at)
         packets, end = self._iso(data, at, count, length)
@@ -417,31 +426,42 @@ class ClientParser(Parser):
     def __init__(self) -> None:
         super().__init__()
         self._expected: dict[int, CmdSubmit] = {}
+        self._weight = 0
 
     def expect(self, submit: CmdSubmit) -> None:
-        """This was sent, and its completion will come."""
+        """This was sent, and its completion will come. Raises `FormatError` where it cannot be told
+        from another's, or there is no end of what is sent."""
+        if submit.seqnum in self._expected:
+            raise FormatError(f"number {submit.seqnum} is under way already")
+        self._weight += submit.weight
+        if self._weight > MAX_IN_FLIGHT:
+            raise FormatError(f"more than {MAX_IN_FLIGHT >> 20} MiB are under way")
         self._expected[submit.seqnum] = replace(submit, data=b"")
 
     def forget(self, seqnum: int) -> None:
-        """It was unlinked: no completion comes."""
-        self._expected.pop(seqnum, None)
+        """No completion comes any more."""
+        submit = self._expected.pop(seqnum, None)
+        if submit is not None:
+            self._weight -= submit.weight
 
     def _devlist(self, data: bytes, status: int) -> tuple[Message, int]:
         _need(data, _OP.size + 4)
         count = int.from_bytes(data[8:12], "big")
         if count > _MAX_DEVICES:
             raise self.fail(f"a list of {count} devices is too long", 8)
-        at = 12
-        devices = []
-        for _ in range(count):
-            device = self._device(data, at)
-            at += _DEVICE.size
-            _need(data, at + 4 * device.bNumInterfaces)
-            end = at + 4 * device.bNumInterfaces
-            interfaces = tuple((a, b, c) for a, b, c, _ in struct.iter_unpack("4B", data[at:end]))
-            devices.append(replace(device, interfaces=interfaces))
-            at = end
-        return RepDevlist(tuple(devices), status), at
+        ends = [12]
+        for left in range(count, 0, -1):
+            end = ends[-1] + _DEVICE.size
+            if len(data) < end:  # wait for all that are left, not to come here again for each
+                raise _Short(ends[-1] + left * _DEVICE.size)
+            ends.append(end + 4 * data[end - 1])
+        _need(data, ends[-1])
+        devices = tuple(self._listed(data[start:end]) for start, end in pairwise(ends))
+        return RepDevlist(devices, status), ends[-1]
+
+    def _listed(self, data: bytes) -> DeviceInfo:
+        rows = struct.iter_unpack("3Bx", data[_DEVICE.size :])
+        return replace(self._device(data, 0), interfaces=tuple(rows))
 
     def _import(self, data: bytes, status: int) -> tuple[Message, int]:
         if status != ST_OK:
@@ -471,15 +491,17 @@ class ClientParser(Parser):
     def _result(self, data: bytes, seqnum: int, basic: tuple[int, int, int]) -> tuple[Message, int]:
         submit = self._expected.get(seqnum)
         if submit is None:
-            raise self.fail(f"a completion of number {seqnum}, which was not submitted")
+            raise self.fail(f"a completion of number {seqnum}, which was not submitted", 4)
         status, actual, start, number, errors = _RESULT.unpack_from(data, _BASIC.size)
         count = _packets(number) if submit.iso else 0
         if actual > submit.transfer_buffer_length or count > len(submit.iso):
-            raise self.fail(f"{actual} bytes in {count} packets are more than were asked for")
+            raise self.fail(f"{actual} bytes in {count} packets are more than were asked for", 24)
         at = _HEADER + (actual if submit.direction == IN else 0)
         _need(data, at)
         packets, end = self._iso(data, at, count, submit.transfer_buffer_length)
-        del self._expected[seqnum]
+        if packets and submit.direction == IN and sum(p.actual_length for p in packets) != actual:
+            raise self.fail(f"the packets do not make up the {actual} bytes", at)
+        self.forget(seqnum)
         result = RetSubmit(
             seqnum, status, actual, start, number, errors, data[_HEADER:at], packets, *basic
         )
@@ -487,4 +509,6 @@ class ClientParser(Parser):
 
 
 def _text(raw: bytes) -> str:
-    return raw.split(b"\0")[0].decode("utf-8", "replace")
+    """Of a stranger: what would move a terminal's cursor does not come in."""
+    text = raw.split(b"\0")[0].decode("utf-8", "replace")
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

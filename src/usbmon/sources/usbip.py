@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import re
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -23,129 +25,190 @@ from usbmon.monitor.collector import Collector
 from usbmon.monitor.main import Monitor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from asyncio import StreamReader, StreamWriter
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from typing import Any
 
     from usbmon.events import Events
 
 _CHUNK: Final = 1 << 16
 _SLICE: Final = 0.05
 _CONNECT_SECONDS: Final = 10.0
+# So long, what was written last may take to go out, once a connection has ended.
+_LINGER_SECONDS: Final = 5.0
+# A peer that says nothing is asked whether it is there: after so long, so often, so many times.
+# Linux by itself would first ask after two hours, and a device is taken all the while.
+_KEEP_ALIVE: Final = (
+    (socket.TCP_KEEPIDLE, 30),
+    (socket.TCP_KEEPINTVL, 10),
+    (socket.TCP_KEEPCNT, 3),
+)
 LOOPBACK: Final = "127.0.0.1"
 
-
-def address(text: str, default: int = PORT) -> tuple[str, int]:
-    """The host and port of ``HOST[:PORT]``; an IPv6 address stands in brackets. Raises
-    `SourceError`."""
-    host, colon, port = text.rpartition(":")
-    if not colon or (host.count(":") and not host.endswith("]")):
-        host, port = text, str(default)
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise SourceError("no address; write HOST or HOST:PORT", file=text)
-    return host.strip("[]"), int(port)
+# HOST or [IPv6], each with a port or without; an IPv6 address alone may do without brackets.
+_ADDRESS: Final = re.compile(
+    r"(?:\[([^][\s\0]+)\]|([^][:\s\0]+))(?::([0-9]{1,5}))?|([^][:\s\0]*:[^][\s\0]*:[^][\s\0]*)"
+)
 
 
-def keep_alive(writer: asyncio.StreamWriter) -> None:
-    """Notice a peer that has gone without a word, and let small messages go at once."""
-    sock = writer.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def address(text: str, default: int = PORT, *, lowest: int = 1) -> tuple[str, int]:
+    """The host and port of ``HOST[:PORT]``; an IPv6 address with a port stands in brackets.
+    `lowest`: 0 where a port of 0, for any that is free, makes sense. Raises `SourceError`."""
+    match = _ADDRESS.fullmatch(text)
+    if match is not None:
+        host, port = match[1] or match[2] or match[4], int(match[3] or default)
+        if lowest <= port < 65536 and _can_be_looked_up(host):
+            return host, port
+    raise SourceError("no address; write HOST, HOST:PORT or [IPV6]:PORT", file=text or "''")
 
 
-def peer_name(writer: asyncio.StreamWriter) -> str:
+def _can_be_looked_up(host: str) -> bool:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def place(host: str, port: int) -> str:
+    """An address in words, as `address` takes it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def peer_name(writer: StreamWriter) -> str:
     """The address of the other side, in words."""
     name = writer.get_extra_info("peername")
-    return f"{name[0]}:{name[1]}" if name else "somebody"
+    return place(*name[:2]) if name else "somebody"
+
+
+def reason(error: OSError) -> str:
+    """Why there is no connection, in the words of the system: asyncio adds its own, and gives the
+    number only as text where a name has several addresses."""
+    found = re.search(r"\[Errno (\d+)\]", str(error))
+    return os.strerror(int(found[1])) if found else error.strerror or "no answer"
+
+
+def _keep_alive(writer: StreamWriter) -> None:
+    """Notice a peer that has gone without a word, and let small messages go at once."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (*_KEEP_ALIVE, (socket.TCP_NODELAY, 1)):
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+@contextlib.asynccontextmanager
+async def _kept(writer: StreamWriter) -> AsyncIterator[None]:
+    """A connection while it is of use. What was written last still goes out, unless the other side
+    does not take it or all is being stopped."""
+    _keep_alive(writer)
+    try:
+        yield
+        writer.close()
+        with contextlib.suppress(OSError):
+            await asyncio.wait_for(writer.wait_closed(), _LINGER_SECONDS)
+    finally:
+        writer.transport.abort()
+
+
+class Listener:
+    """Accepts connections, and runs `serve` for each until they or all have ended."""
+
+    def __init__(
+        self, serve: Callable[[StreamReader, StreamWriter], Coroutine[Any, Any, None]]
+    ) -> None:
+        self._serve = serve
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, host: str, port: int) -> int:
+        """Begin to listen; the port (a free one for 0). Raises `SourceError`."""
+        try:
+            self._server = await asyncio.start_server(self._accept, host, port)
+        except OSError as error:
+            raise SourceError(f"cannot listen: {reason(error)}", file=place(host, port)) from None
+        chosen: int = self._server.sockets[0].getsockname()[1]
+        return chosen
+
+    async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            async with _kept(writer):
+                await self._serve(reader, writer)
+        except asyncio.CancelledError:
+            pass  # by `stop`
+        finally:
+            self._tasks.discard(task)
+
+    async def stop(self) -> None:
+        """Listen no more, and end all connections."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 class Proxy:
-    """Listens, and passes what comes to a server and back. `link` is the bus that a monitor
+    """Passes what comes from clients to a server, and back. `link` is the bus that a monitor
     listens to; `report` is told who comes and goes."""
 
     def __init__(self, server: tuple[str, int], report: Callable[[str], None]) -> None:
         self.link = Link(Loop(paced=True))
         self._server = server
         self._report = report
-        self._listener: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener = Listener(self._serve)
+        self.start = self._listener.start
+        self.stop = self._listener.stop
 
-    async def start(self, host: str, port: int) -> int:
-        """Begin to listen; the port (a free one for 0). Raises `SourceError`."""
-        try:
-            self._listener = await asyncio.start_server(self._serve, host, port)
-        except OSError as error:
-            raise SourceError(
-                f"cannot listen: {error.strerror or error}", file=f"{host}:{port}"
-            ) from None
-        chosen: int = self._listener.sockets[0].getsockname()[1]
-        return chosen
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         peer = peer_name(writer)
         self._report(f"{peer}: connected")
         try:
-            await self._pass(reader, writer, peer)
-        except asyncio.CancelledError:
-            pass  # the proxy ends
-        finally:
-            self._tasks.discard(task)
-            writer.close()
+            there, back = await asyncio.wait_for(
+                asyncio.open_connection(*self._server), _CONNECT_SECONDS
+            )
+        except OSError as error:
+            self._report(f"{peer}: {place(*self._server)} cannot be reached: {reason(error)}")
+            return
+        passage = Passage(self.link, peer, self._report)
+        ended = "by this proxy"
+        async with _kept(back):
+            try:
+                ended = await self._pass((reader, writer), (there, back), passage)
+            finally:
+                self.link.loop.catch_up()
+                passage.close()
+                self._report(f"{peer}: ended {ended}, after {passage.urbs:,} URBs")
 
     async def _pass(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str
-    ) -> None:
-        host, port = self._server
+        self,
+        client: tuple[StreamReader, StreamWriter],
+        server: tuple[StreamReader, StreamWriter],
+        passage: Passage,
+    ) -> str:
+        """Both ways until one side ends it; which. A half-closed connection is of no use to USB/IP:
+        the end of one way is that of both."""
+        out = asyncio.create_task(self._pump(client[0], server[1], passage.from_client))
+        back = asyncio.create_task(self._pump(server[0], client[1], passage.from_server))
         try:
-            there, back = await asyncio.wait_for(
-                asyncio.open_connection(host, port), _CONNECT_SECONDS
-            )
-        except (OSError, TimeoutError) as error:
-            reason = getattr(error, "strerror", "") or "no answer"
-            self._report(f"{peer}: {host}:{port} cannot be reached: {reason}")
-            return
-        for one in (writer, back):
-            keep_alive(one)
-        passage = Passage(self.link, peer, self._report)
-        try:
-            both = [
-                asyncio.create_task(self._pump(reader, back, passage.from_client)),
-                asyncio.create_task(self._pump(there, writer, passage.from_server)),
-            ]
-            try:
-                # A half-closed connection is of no use to USB/IP: the end of one is that of both.
-                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in both:
-                    task.cancel()
+            await asyncio.wait((out, back), return_when=asyncio.FIRST_COMPLETED)
+            return "by the client" if out.done() else "by the server"
         finally:
-            back.close()
-            self.link.loop.catch_up()
-            passage.close()
-            self._report(f"{peer}: gone, after {passage.urbs:,} URBs")
+            out.cancel()
+            back.cancel()
+            await asyncio.gather(out, back, return_exceptions=True)
 
     async def _pump(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        look: Callable[[bytes], None],
+        self, reader: StreamReader, writer: StreamWriter, look: Callable[[bytes], None]
     ) -> None:
-        with contextlib.suppress(ConnectionError, TimeoutError):
+        with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK):
                 writer.write(data)
                 self.link.loop.catch_up()
                 look(data)
                 await writer.drain()
-
-    async def stop(self) -> None:
-        """Listen no more, and end all connections."""
-        if self._listener is not None:
-            self._listener.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 class UsbipSource:
@@ -158,7 +221,7 @@ class UsbipSource:
         report: Callable[[str], None],
     ) -> None:
         self.interfaces = [
-            Interface(220, "usbmon0", "USB/IP, server {}:{}".format(*server)),
+            Interface(220, "usbmon0", f"USB/IP, server {place(*server)}"),
         ]
         self._runner = asyncio.Runner()
         self._proxy = Proxy(server, report)
@@ -169,7 +232,7 @@ class UsbipSource:
             self._runner.close()
             raise
         self._collector = Collector(Monitor([self._proxy.link]).buses[0])
-        report(f"listening on {listen[0]}:{port}, for {server[0]}:{server[1]}")
+        report(f"listening on {place(listen[0], port)}, for the server {place(*server)}")
 
     @property
     def elapsed(self) -> float:
@@ -181,7 +244,11 @@ class UsbipSource:
 
     def __iter__(self) -> Iterator[Events]:
         while not self._closed:
-            self._runner.run(asyncio.sleep(_SLICE))
+            try:
+                self._runner.run(asyncio.sleep(_SLICE))
+            except KeyboardInterrupt:
+                yield self._collector.take()  # what has passed is not to be lost
+                raise
             yield self._collector.take()
 
     def close(self) -> None:
@@ -201,5 +268,7 @@ def open(
     """``usbip:`` with the address of a server behind it. `listen`: where clients are to connect;
     on the loopback address by default, at the port above the server's."""
     server = address(rest)
-    where = address(listen) if listen else (LOOPBACK, server[1] + 1)
-    return UsbipSource(server, where, report or (lambda _line: None))
+    where = (LOOPBACK, min(server[1] + 1, 65535))
+    if listen is not None:
+        where = address(listen, where[1], lowest=0)
+    return UsbipSource(server, where, report if report is not None else lambda _line: None)

@@ -54,7 +54,7 @@ def test_probe_asks_what_linux_asked_a_loudspeaker() -> None:
     studio = Studio(Loudspeaker())
     setups = studio.bench.tape.setups()
     assert setups[setups.index(SET_0) :] == [
-        *(SET_0, "2201000101000300", "a281000101000300", SET_1, SET_0),
+        *(SET_0, SET_1, "2201000101000300", "a281000101000300", SET_0),
         "a181000100020100",
         *("a183010200020200", "a182010200020200", "a184010200020200"),
         *["2104010200020200"] * 10,

@@ -331,6 +331,8 @@ def test_a_reset_device_has_its_address_and_configuration_again() -> None:
         "8006000100004000",
         "0005020000000000",
         "8006000100001200",
+        f"800600020000{len(device.configurations[0].raw):02x}00",
+        "800603030904ff00",
         "0009010000000000",
     ]
     assert bench.host.find(model) is device

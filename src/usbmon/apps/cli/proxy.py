@@ -10,23 +10,22 @@ import sys
 
 import click
 
-from usbmon.apps.cli import _common
-
 
 @click.command("proxy", short_help="Listen between a USB/IP client and its server.")
 @click.argument("server", metavar="HOST[:PORT]")
 @click.option(
     "--listen",
     metavar="ADDRESS[:PORT]",
-    help="Where clients are to connect instead; 127.0.0.1, at the port above the server's, by "
-    "default.",
+    help="Where clients are to connect; by default 127.0.0.1, at the port above the server's. "
+    "Port 0: any that is free.",
 )
 @click.option("--text", is_flag=True, help="Print each event as usbmon text.")
 def command(server: str, *, listen: str | None, text: bool) -> None:
-    """Stand between USB/IP clients and a server.
+    """Stand between USB/IP clients and a server, pass on what they say, and listen.
 
-    All bytes are passed on untouched. Who comes and goes is told; with --text, each URB too. To
-    keep them in a file: `usbmon capture usbip:HOST -o FILE`. Ctrl-C ends it.
+    Clients connect here instead of to the server: `usbip --tcp-port PORT attach -r 127.0.0.1 -b
+    BUSID`. All bytes are passed on untouched. Who comes and goes is told; with --text, each event
+    on the bus too. To keep those in a file: `usbmon capture usbip:HOST -o FILE`. Ctrl-C ends it.
 
     \b
     Examples:
@@ -34,20 +33,22 @@ def command(server: str, *, listen: str | None, text: bool) -> None:
       usbmon proxy localhost:3240 --listen 127.0.0.1:3241 --text
     """
     from usbmon import files, sources
+    from usbmon.apps.cli.capture import terminated_as_interrupt
 
     source = sources.open(f"usbip:{server}", listen=listen, report=_say)
     count = 0
     try:
-        with files.Writer("-", format="u") as writer:
+        with terminated_as_interrupt(), files.Writer("-", format="u") as writer:
             for batch in source:
                 count += len(batch)
                 if text and len(batch):
                     writer.write(batch)
                     sys.stdout.flush()
     except KeyboardInterrupt:
-        _common.complain(f"ended; {count:,} events passed")
+        pass
     finally:
         source.close()
+    _say(f"passed on: {count:,} events")
 
 
 def _say(line: str) -> None:

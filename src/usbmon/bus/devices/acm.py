@@ -17,22 +17,28 @@ from usbmon.bus.descriptors import (
     Interface,
 )
 from usbmon.bus.device import NAK, Device, Nak, Stall, endpoint
+from usbmon.bus.devices import cdc
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import BULK, INTERRUPT
 
 if TYPE_CHECKING:
     from usbmon.usb.setup import Setup
 
-# Requests (PSTN 1.2 §6.3) and the notification SERIAL_STATE (§6.5.4).
+# Requests (PSTN 1.2 §6.3), and bits of the notification SERIAL_STATE (§6.5.4).
 _SET_LINE_CODING, _GET_LINE_CODING, _SET_CONTROL_LINE_STATE, _SEND_BREAK = 0x20, 0x21, 0x22, 0x23
-_SERIAL_STATE: Final = 0x20
 _CARRIER, _READY = 0x01, 0x02
 
 # What waits for the host at most; then the adapter takes nothing more.
 ROOM: Final = 1 << 16
 
-# Header, call management, abstract control with line coding and break, union (CDC 1.2 §5.2.3).
-_FUNCTIONAL: Final = bytes.fromhex("05 24 00 10 01 05 24 01 00 01 04 24 02 06 05 24 06 00 01")
+_ACM: Final = 0x02
+_CONTROL, _DATA = 0, 1
+# No call management; line coding and break (PSTN 1.2 §5.3).
+_FUNCTIONAL: Final = (
+    cdc.header_and_union(_CONTROL, _DATA)
+    + cdc.functional(cdc.CALL_MANAGEMENT, bytes((0, _DATA)))
+    + cdc.functional(cdc.ABSTRACT_CONTROL, b"\x06")
+)
 
 
 class SerialAdapter(Device):
@@ -52,9 +58,19 @@ class SerialAdapter(Device):
     configurations = (
         Configuration(
             (
-                Association(0, 2, 2, 2, 0),
-                Interface(2, 2, 0, (Endpoint(0x82, INTERRUPT, 10, 9),), extra=_FUNCTIONAL),
-                Interface(0x0A, 0, 0, (Endpoint(0x01, BULK), Endpoint(0x81, BULK)), 1),
+                Association(_CONTROL, 2, cdc.COMMUNICATIONS, _ACM, 0),
+                Interface(
+                    cdc.COMMUNICATIONS,
+                    _ACM,
+                    endpoints=(Endpoint(0x82, INTERRUPT, 10, 9),),
+                    bInterfaceNumber=_CONTROL,
+                    extra=_FUNCTIONAL,
+                ),
+                Interface(
+                    cdc.DATA,
+                    endpoints=(Endpoint(0x01, BULK), Endpoint(0x81, BULK)),
+                    bInterfaceNumber=_DATA,
+                ),
             )
         ),
     )
@@ -68,6 +84,7 @@ class SerialAdapter(Device):
         self.dtr = self.rts = False
         self.breaks = 0
         self._out = bytearray()
+        self._owes_empty = False
         self._state: int | None = None
 
     def reset(self) -> None:
@@ -93,26 +110,28 @@ class SerialAdapter(Device):
 
     @endpoint(0x81)
     def bulk_in(self, size: int) -> bytes | Nak:
+        if self._owes_empty:
+            self._owes_empty = False
+            return b""
         if not self._out:
             return NAK
-        # Less than a packet at the end, so that the host need not wait for more.
         data = bytes(self._out[:size])
-        if len(data) % self.speed.bulk_size == 0 and len(data) > 1:
-            data = data[:-1]
         del self._out[: len(data)]
+        # An empty packet behind a full one, so that the host need not wait for more.
+        self._owes_empty = not self._out and len(data) % self.speed.bulk_size == 0
         self.ready(0x01)
         return data
 
     @endpoint(0x82)
-    def notification(self, size: int) -> bytes | Nak:
+    def notify(self, _size: int) -> bytes | Nak:
         if self._state is None:
             return NAK
-        out = struct.pack("<BBHHHH", 0xA1, _SERIAL_STATE, 0, 0, 2, self._state)
+        state = self._state.to_bytes(2, "little")
         self._state = None
-        return out[:size]
+        return cdc.notification(cdc.SERIAL_STATE, 0, _CONTROL, state)
 
     def control(self, setup: Setup, data: bytes) -> bytes | None:
-        if setup.type != "class" or setup.wIndex != 0:
+        if setup.type != "class" or setup.wIndex != _CONTROL:
             raise Stall
         if setup.bRequest == _GET_LINE_CODING and setup.is_in:
             return struct.pack("<IBBB", self.baud, self.stop, self.parity, self.bits)

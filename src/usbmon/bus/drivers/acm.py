@@ -10,14 +10,17 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from usbmon.bus.driver import Driver, Receive, Sleep, Spawn, Steps, Submit, Task, UrbFailed, Wait
+from usbmon.bus.drivers.reads import Reads
 from usbmon.bus.loop import MS, SECOND
-from usbmon.bus.urb import BULK, INTERRUPT, Urb
+from usbmon.bus.urb import BULK, INTERRUPT
 
 if TYPE_CHECKING:
     from usbmon.bus.host import Host, HostInterface
 
-# ACM_NR, and what a write may take.
+# ACM_NR; EOVERFLOW and EPROTO, after which a read rests for HZ / 2; and what a write may take.
 _READS: Final = 16
+_BABBLING: Final = (-75, -71)
+_COOLING: Final = SECOND // 2
 _WRITE_TIMEOUT: Final = 10 * SECOND
 _LOOK_EVERY: Final = MS
 _GONE: Final = (-2, -104, -108)
@@ -51,7 +54,6 @@ class AcmDriver(Driver):
             self.data.endpoint(BULK, is_in=False),
             self.interface.endpoint(INTERRUPT, is_in=True),
         )
-        yield from self._line_state(0)
         yield from self._line_coding(9600)
 
     def _line_state(self, lines: int) -> Steps[None]:
@@ -65,15 +67,15 @@ class AcmDriver(Driver):
         """Open the port, with 8 data bits, no parity and one stop bit. Raises `UrbFailed`."""
         self._received.clear()
         self._tasks.append((yield Spawn(self._notifications(), self)))
-        yield from self._line_coding(baud)
+        self._tasks.append((yield Spawn(self._reads().steps(), self)))
         yield from self._line_state(_DTR_RTS)
-        self._tasks.append((yield Spawn(self._reads(), self)))
+        yield from self._line_coding(baud)
 
     def close(self) -> Steps[None]:
         """Close the port: what is in flight is killed."""
         yield from self._line_state(0)
         while self._tasks:
-            self._tasks.pop().cancel()
+            self._tasks.pop(0).cancel()
 
     def write(self, data: bytes) -> Steps[None]:
         """Write; on a port that is open. Raises `UrbFailed`."""
@@ -98,19 +100,12 @@ class AcmDriver(Driver):
         """Whether the port is open, and the device there."""
         return any(not task.done for task in self._tasks)
 
-    def _reads(self) -> Steps[None]:
-        """acm_read_bulk_callback: what has come is kept, and the URB sent out again."""
+    def _reads(self) -> Reads:
+        """acm_read_bulk_callback and acm_softint."""
         pipe = self.pipes[0]
-        out = 0
-        for _ in range(_READS):
-            out += not (yield Submit(self.device.urb(pipe, pipe.max_packet * 2)))
-        while out:
-            urb: Urb = yield Receive()
-            out -= 1
-            if urb.status in _GONE:
-                continue
-            self._received += urb.data
-            out += not (yield Submit(urb))
+        size = pipe.max_packet * 2
+        take = self._received.extend
+        return Reads(self.device, pipe, _READS, size, take, tiring=_BABBLING, rest=_COOLING)
 
     def _notifications(self) -> Steps[None]:
         pipe = self.pipes[2]

@@ -132,18 +132,13 @@ class AudioDriver(Driver):
 
     def probe(self) -> Steps[None]:
         for at in (15, 14):  # the names of the card: product, manufacturer
-            yield from self._string(self.device.descriptor[at])
+            yield from self.device.read_string(self.device.descriptor[at])
         descriptors = list(walk(self.interface.extra))
         for header in descriptors:
             if header[2] == _HEADER:
                 for number in header[8 : 8 + header[7]]:
                     yield from self._streams(number)
         yield from self.mixer.build(descriptors)
-
-    def _string(self, number: int) -> Steps[None]:
-        """usb_string, which the kernel does not remember."""
-        if number:
-            yield from control(self.device, 0x80, 6, 0x300 | number, self.device.langid, 255)
 
     def _streams(self, number: int) -> Steps[None]:
         """snd_usb_create_stream: what the settings of the interface are."""
@@ -155,11 +150,11 @@ class AudioDriver(Driver):
                 stream = Stream.read(setting)
                 self.streams.append(stream)
                 yield from self.device.set_interface(number, 0)
+                yield from self.device.set_interface(number, setting.alternate)
                 try:
                     yield from self._set_rate(stream)
                 except UrbFailed as error:
                     self.host.report(str(error))
-                yield from self.device.set_interface(number, setting.alternate)
         yield from self.device.set_interface(number, 0)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from usbmon.bus.driver import Driver, Receive, Sleep, Spawn, Steps, Submit, Task, UrbFailed, Wait
 from usbmon.bus.drivers.acm import union_slave
-from usbmon.bus.drivers.hub import read_string
+from usbmon.bus.drivers.reads import Reads
 from usbmon.bus.loop import MS, SECOND
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import BULK, INTERRUPT, URB_ZERO_PACKET
@@ -21,15 +21,20 @@ from usbmon.bus.urb import BULK, INTERRUPT, URB_ZERO_PACKET
 if TYPE_CHECKING:
     from usbmon.bus.host import Host, HostInterface
 
-# usbnet: a frame and its header, and as many URBs as hold so many bytes.
+# usbnet: a frame, and as many URBs as its memory for them has room for (usbnet_update_max_qlen).
 _FRAME: Final = 1514
-_QUEUE_BYTES: Final = {Speed.FULL: 4, Speed.HIGH: 60, Speed.SUPER: 60}
+_RX_URBS: Final = {Speed.FULL: 4, Speed.HIGH: 60, Speed.SUPER: 300}
+_HEADER: Final = 14
 _KEPT: Final = 256
+# EPROTO, ETIME, EILSEQ: the URB rests for THROTTLE_JIFFIES, HZ / 8.
+_ERRORS: Final = (-71, -62, -84)
+_REST: Final = SECOND // 8
 _GONE: Final = (-2, -104, -108)
 _TX_TIMEOUT: Final = 5 * SECOND
 _LOOK_EVERY: Final = MS // 10
-# Directed, broadcast, all multicast (ECM 1.2 table 8), as usbnet_cdc_update_filter sets them.
-_FILTER: Final = 0x0C | 0x02
+# Directed and broadcast, then all multicast too (ECM 1.2 table 8): usbnet_cdc_update_filter, when
+# it is bound, and when it is up and has joined groups.
+_BOUND, _UP = 0x0C, 0x0E
 _ECHO_DATA: Final = bytes(range(56))
 
 
@@ -48,6 +53,7 @@ class EcmDriver(Driver):
         self.mac = bytes(6)
         self.is_connected = False
         self.received: deque[bytes] = deque(maxlen=_KEPT)
+        self._neighbours: dict[str, bytes] = {}
         self._tasks: list[Task] = []
 
     def probe(self) -> Steps[None]:
@@ -61,27 +67,27 @@ class EcmDriver(Driver):
             self.data.endpoint(BULK, is_in=False),
             self.interface.endpoint(INTERRUPT, is_in=True),
         )
-        text = yield from read_string(device, _mac_string(self.interface.extra))
+        yield from self._set_filter(_BOUND)
+        text = yield from device.read_string(_mac_string(self.interface.extra))
         try:
             self.mac = bytes.fromhex(text)
         except ValueError:
             raise LookupError(f"{text!r} is no Ethernet address") from None
-        yield from self._set_filter()
 
-    def _set_filter(self) -> Steps[None]:
-        return self.device.control_out(0x21, 0x43, _FILTER, self.interface.number)
+    def _set_filter(self, bits: int) -> Steps[None]:
+        return self.device.control_out(0x21, 0x43, bits, self.interface.number)
 
     def up(self) -> Steps[None]:
         """Bring the interface up (usbnet_open)."""
         if not self._tasks:
             self._tasks.append((yield Spawn(self._notifications(), self)))
-            self._tasks.append((yield Spawn(self._receives(), self)))
-            yield from self._set_filter()
+            self._tasks.append((yield Spawn(self._receives().steps(), self)))
+            yield from self._set_filter(_UP)
 
     def down(self) -> Steps[None]:
         """Take it down: what is in flight is killed."""
         while self._tasks:
-            self._tasks.pop().cancel()
+            self._tasks.pop(0).cancel()
         yield from ()
 
     def send(self, frame: bytes) -> Steps[None]:
@@ -102,7 +108,7 @@ class EcmDriver(Driver):
     def ping(self, address: str, source: str = "10.55.0.2", *, sequence: int = 1) -> Steps[int]:
         """Ask who has an address, and send it an echo request: nanoseconds until the reply. Raises
         TimeoutError if there is none."""
-        there = yield from self._resolve(address, source)
+        there = self._neighbours.get(address) or (yield from self._resolve(address, source))
         begun = self.host.loop.now
         yield from self.send(self._echo(there, address, source, sequence))
         for _ in range(_KEPT):
@@ -118,13 +124,14 @@ class EcmDriver(Driver):
     def _resolve(self, address: str, source: str) -> Steps[bytes]:
         ask = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + self.mac + socket.inet_aton(source)
         ask += bytes(6) + socket.inet_aton(address)
-        yield from self.send((b"\xff" * 6 + self.mac + b"\x08\x06" + ask).ljust(60, b"\0"))
+        yield from self.send(b"\xff" * 6 + self.mac + b"\x08\x06" + ask)
         for _ in range(_KEPT):
             frame = yield from self.receive()
             if frame is None:
                 break
             if frame[12:14] == b"\x08\x06" and frame[28:32] == socket.inet_aton(address):
-                return bytes(frame[22:28])
+                self._neighbours[address] = bytes(frame[22:28])
+                return self._neighbours[address]
         raise TimeoutError(f"nobody has {address}")
 
     def _echo(self, there: bytes, address: str, source: str, sequence: int) -> bytes:
@@ -137,22 +144,15 @@ class EcmDriver(Driver):
         head = struct.pack("!BBHHHBBH", 0x45, 0, length, sequence, 0x4000, 64, 1, total) + ends
         return there + self.mac + b"\x08\0" + head + icmp
 
-    def _receives(self) -> Steps[None]:
-        """rx_complete: as many reads in flight as usbnet has at this speed."""
-        pipe = self.pipes[0]
-        count = _QUEUE_BYTES.get(self.device.speed, 4)
-        size = _FRAME + (-_FRAME % pipe.max_packet)
-        out = 0
-        for _ in range(count):
-            out += not (yield Submit(self.device.urb(pipe, size)))
-        while out:
-            urb = yield Receive()
-            out -= 1
-            if urb.status in _GONE:
-                continue
-            if not urb.status and urb.actual_length >= 14:
-                self.received.append(urb.data)
-            out += not (yield Submit(urb))
+    def _receives(self) -> Reads:
+        """rx_complete and usbnet_bh."""
+        count = _RX_URBS.get(self.device.speed, 4)
+        take = self._take
+        return Reads(self.device, self.pipes[0], count, _FRAME, take, tiring=_ERRORS, rest=_REST)
+
+    def _take(self, frame: bytes) -> None:
+        if len(frame) >= _HEADER:
+            self.received.append(frame)
 
     def _notifications(self) -> Steps[None]:
         """usbnet_cdc_status."""

@@ -11,7 +11,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from usbmon.bus.driver import Driver, Receive, Sleep, Spawn, Steps, Submit, UrbFailed
-from usbmon.bus.drivers.hub import read_string
 from usbmon.bus.loop import MS
 from usbmon.bus.urb import INTERRUPT
 
@@ -51,7 +50,7 @@ class HidDriver(Driver):
 
     def probe(self) -> Steps[None]:
         device, number = self.device, self.interface.number
-        yield from read_string(device, device.descriptor[16])
+        yield from device.read_string(device.descriptor[16])
         try:
             yield from device.control_out(0x21, 0x0A, 0, number)
         except UrbFailed as error:

@@ -1,9 +1,9 @@
-"""The hub driver: ports, and the enumeration of what is plugged into them.
+"""The hub driver: ports, and what is plugged into them, until it has an address.
 
 Here: what drivers/usb/core/hub.c does, in its order and with its delays: activation of a hub,
-debouncing, reset, the first 64 bytes, a second reset, SET_ADDRESS, descriptors, strings,
-SET_CONFIGURATION; and letting go of what was unplugged. Not here: the hub itself (`bus.hub`), and
-power saving, which this host does not do.
+debouncing, reset, the first 64 bytes, a second reset, SET_ADDRESS; and letting go of what was
+unplugged. Not here: the hub itself (`bus.hub`), what follows (`enumeration`), and power saving,
+which this host does not do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from usbmon.bus.driver import Driver, Receive, Sleep, Spawn, Steps, Submit, UrbFailed
-from usbmon.bus.host import HostConfiguration, HostDevice
+from usbmon.bus.drivers.enumeration import (
+    EPROTO,
+    at_least,
+    enumerate_device,
+    get_descriptor,
+    read_bos,
+    verify,
+)
+from usbmon.bus.host import HostDevice
 from usbmon.bus.hub import (
     CONNECTION,
     ENABLE,
@@ -38,10 +46,13 @@ _CLEAR: Final = (
     (RESET, 20),
     (LINK_STATE, 25),
 )
-_PORT_POWER, _PORT_RESET, _C_CONNECTION, _C_RESET, _C_LINK, _C_BH_RESET = 8, 4, 16, 20, 25, 29
+_PORT_RESET, _PORT_POWER = 4, 8
+_C_CONNECTION, _C_RESET, _C_LINK, _C_BH_RESET = 16, 20, 25, 29
 
 # drivers/usb/core/hub.c: HUB_DEBOUNCE_STEP, _STABLE, _TIMEOUT; HUB_ROOT_RESET_TIME;
-# HUB_SHORT_RESET_TIME; recovery after reset; after SET_ADDRESS; PORT_RESET_TRIES and so on.
+# HUB_SHORT_RESET_TIME, _LONG_; recovery after reset; after SET_ADDRESS; PORT_RESET_TRIES;
+# GET_MAXPACKET0_TRIES and those of usb_get_descriptor; GET_DESCRIPTOR_TRIES, and the rest between
+# them; SET_ADDRESS_TRIES; PORT_INIT_TRIES.
 # Ports have power for at least so long before they are looked at (hub_power_on_good_delay).
 _POWER_GOOD: Final = 100 * MS
 _DEBOUNCE_STEP: Final = 25 * MS
@@ -49,10 +60,15 @@ _DEBOUNCE_STABLE: Final = 100 * MS
 _DEBOUNCE_TIMEOUT: Final = 2000 * MS
 _ROOT_RESET: Final = 60 * MS
 _SHORT_RESET: Final = 20 * MS
+_LONG_RESET: Final = 200 * MS
 _RESET_TIMEOUT: Final = 800 * MS
 _RECOVERY: Final = 50 * MS
 _ADDRESS_SETTLE: Final = 10 * MS
-_TRIES: Final = 3
+_RESET_TRIES: Final = 5
+_READ_TRIES: Final = 3
+_HEAD_TRIES: Final = 2
+_HEAD_PAUSE: Final = 100 * MS
+_ADDRESS_TRIES: Final = 2
 _INIT_TRIES: Final = 4
 
 _WORDS: Final = {
@@ -63,7 +79,6 @@ _WORDS: Final = {
 }
 
 ENOENT: Final = -2
-EPROTO: Final = -71
 ENOTCONN: Final = -107
 # The status endpoint is not asked again after these, nor after so many other errors in a row
 # (hub_irq).
@@ -91,7 +106,7 @@ class HubDriver(Driver):
         is_super = device.speed is Speed.SUPER
         kind, size = (0x2A, 12) if is_super else (0x29, 15)
         raw = yield from device.control_in(0xA0, 6, kind << 8, 0, size)
-        self.ports = _at_least(raw, 7, "hub descriptor")[2]
+        self.ports = at_least(raw, 7, "hub descriptor")[2]
         yield from device.control_in(0x80, 0, 0, 0, 2)
         yield from device.control_in(0xA0, 0, 0, 0, 4)
         if is_super and device.parent is not None:
@@ -105,12 +120,16 @@ class HubDriver(Driver):
         """Ports that are taken at the start, then whatever the status endpoint tells."""
         yield Sleep(_POWER_GOOD)
         taken = []
+        is_new = False
         for port in range(1, self.ports + 1):
             status, change = yield from self._status(port)
             if change & CONNECTION:
                 yield from self._clear(port, _C_CONNECTION)
+                is_new = True
             if status & CONNECTION:
                 taken.append(port)
+        if is_new:  # one wait in the place of debouncing each
+            yield Sleep(_DEBOUNCE_STABLE)
         urb = self.device.urb(endpoint, endpoint.max_packet)
         error = yield Submit(urb)
         for port in taken:
@@ -137,7 +156,7 @@ class HubDriver(Driver):
 
     def _status(self, port: int) -> Steps[tuple[int, int]]:
         raw = yield from self.device.control_in(0xA3, 0, 0, port, 4)
-        status, change = struct.unpack("<HH", _at_least(raw, 4, "port status"))
+        status, change = struct.unpack("<HH", at_least(raw, 4, "port status"))
         return status, change
 
     def _set(self, port: int, feature: int) -> Steps[None]:
@@ -148,7 +167,7 @@ class HubDriver(Driver):
 
     def _event(self, port: int, *, connected: bool) -> Steps[None]:
         """port_event."""
-        _, change = yield from self._status(port)
+        status, change = yield from self._status(port)
         if change & CONNECTION:
             yield from self._clear(port, _C_CONNECTION)
             connected = True
@@ -158,7 +177,7 @@ class HubDriver(Driver):
         if change & OVER_CURRENT:
             yield from self._over_current(port)
         if connected:
-            yield from self._connect_change(port)
+            yield from self._connect_change(port, status, change)
 
     def _over_current(self, port: int) -> Steps[None]:
         self.host.report(f"usb {self.device.name}-port{port}: over-current change")
@@ -168,12 +187,13 @@ class HubDriver(Driver):
         if status & OVER_CURRENT:
             self.host.report(f"usb {self.device.name}-port{port}: over-current condition")
 
-    def _connect_change(self, port: int) -> Steps[None]:
+    def _connect_change(self, port: int, status: int, change: int) -> Steps[None]:
         """hub_port_connect_change: what was there goes first."""
         old = self.device.children.get(port)
         if old is not None:
             self.host.release(old)
-        status = yield from self._debounce(port)
+        if change & (CONNECTION | ENABLE):
+            status = yield from self._debounce(port)
         if status & CONNECTION:
             yield from self._connect(port)
 
@@ -200,15 +220,15 @@ class HubDriver(Driver):
     def _reset(self, port: int) -> Steps[int]:
         """hub_port_reset: the status afterwards. Raises UrbFailed where the port has no device."""
         is_super = self.device.speed is Speed.SUPER
-        yield from self._set(port, _PORT_RESET)
         delay = _ROOT_RESET if self.device.parent is None else _SHORT_RESET
-        waited = 0
-        while True:
-            yield Sleep(delay)
-            waited += delay
-            status, _ = yield from self._status(port)
-            if not status & RESET or waited >= _RESET_TIMEOUT:
+        status = 0
+        for _ in range(_RESET_TRIES):
+            yield from self._set(port, _PORT_RESET)
+            status, change = yield from self._wait_reset(port, delay)
+            if is_super or not status & change & CONNECTION:
                 break
+            yield from self._clear(port, _C_CONNECTION)  # the contact bounced
+            delay = _LONG_RESET
         yield from self._clear(port, _C_RESET)
         if is_super:
             for feature in (_C_BH_RESET, _C_LINK, _C_CONNECTION):
@@ -219,11 +239,21 @@ class HubDriver(Driver):
         yield Sleep(_RECOVERY)
         return int(status)
 
+    def _wait_reset(self, port: int, delay: int) -> Steps[tuple[int, int]]:
+        """hub_port_wait_reset: status and change once it is over."""
+        waited = 0
+        while True:
+            yield Sleep(delay)
+            waited += delay
+            status, change = yield from self._status(port)
+            if not status & RESET or waited >= _RESET_TIMEOUT:
+                return int(status), int(change)
+
     def _connect(self, port: int) -> Steps[None]:
         """hub_port_connect."""
         for attempt in range(_INIT_TRIES):
             try:
-                device = yield from self._init(port)
+                device = yield from self._init(port, attempt)
             except UrbFailed as error:
                 self.host.report(
                     f"usb {self.device.name}-port{port}: device not accepting, {error}"
@@ -232,8 +262,12 @@ class HubDriver(Driver):
                     self.host.release(self.device.children[port])
                 if error.status == ENOTCONN:
                     break
+                if attempt + 1 == _INIT_TRIES // 2:
+                    yield from self._power_cycle(port)
                 continue
             try:
+                if _could_be_faster(self.host, device):
+                    yield from self._check_highspeed(device)
                 yield from enumerate_device(self.host, device)
             except UrbFailed as error:
                 self.host.report(f"usb {device.name}: can't set up, {error}")
@@ -244,18 +278,36 @@ class HubDriver(Driver):
             return
         self.host.report(f"usb {self.device.name}-port{port}: unable to enumerate USB device")
 
-    def _init(self, port: int) -> Steps[HostDevice]:
+    def _power_cycle(self, port: int) -> Steps[None]:
+        self.host.report(f"usb {self.device.name}-port{port}: attempt power cycle")
+        yield from self._clear(port, _PORT_POWER)
+        yield Sleep(2 * _POWER_GOOD)
+        yield from self._set(port, _PORT_POWER)
+        yield Sleep(_POWER_GOOD)
+
+    def _check_highspeed(self, device: HostDevice) -> Steps[None]:
+        """check_highspeed: a device that has a qualifier is at the wrong port."""
+        try:
+            raw = yield from get_descriptor(device, 6, 0, 10)
+        except UrbFailed:
+            return
+        if len(raw) == 10:
+            self.host.report(
+                f"usb {device.name}: not running at top speed; connect to a high speed hub"
+            )
+
+    def _init(self, port: int, attempt: int) -> Steps[HostDevice]:
         """hub_port_init: a device with an address and its descriptor. One device of a bus at a
         time has address 0."""
         lock = self.host.address0[self.device.controller]
         yield from lock.acquire()
         try:
-            device = yield from self._init_alone(port)
+            device = yield from self._init_alone(port, attempt)
         finally:
             lock.release()
         return device
 
-    def _init_alone(self, port: int) -> Steps[HostDevice]:
+    def _init_alone(self, port: int, attempt: int) -> Steps[HostDevice]:
         status = yield from self._reset(port)
         speed = self._speed(status)
         device = HostDevice(self.device.controller, speed, self.device, port)
@@ -266,15 +318,16 @@ class HubDriver(Driver):
         self.device.children[port] = device
         if speed is Speed.SUPER:
             yield from self._address_super(device, devnum)
-        else:
-            head = yield from self._first_read(device)
-            device.endpoints[0].max_packet = head[7]
-            yield from self._reset(port)
+        elif attempt < _INIT_TRIES // 2:  # use_new_scheme
+            yield from self._first_read(device)
             yield from self._set_address(device, devnum)
-        raw = yield from device.get_descriptor(1, 0, 18)
-        device.descriptor = _at_least(raw, 18, "device descriptor")
+        else:
+            yield from self._set_address(device, devnum)
+            yield from self._read_head(device, 8)
+        raw = yield from get_descriptor(device, 1, 0, 18)
+        device.descriptor = at_least(raw, 18, "device descriptor")
         if int.from_bytes(device.descriptor[2:4], "little") >= 0x0201:
-            yield from _read_bos(device)
+            yield from read_bos(device)
         return device
 
     def _speed(self, status: int) -> Speed:
@@ -284,17 +337,32 @@ class HubDriver(Driver):
             return Speed.HIGH
         return Speed.LOW if status & LOW_SPEED else Speed.FULL
 
-    def _first_read(self, device: HostDevice) -> Steps[bytes]:
-        """The first 64 bytes of the device descriptor at address 0, for bMaxPacketSize0."""
-        for attempt in range(_TRIES):
+    def _first_read(self, device: HostDevice) -> Steps[None]:
+        """The first 64 bytes of the device descriptor at address 0, and another reset."""
+        for attempt in range(_HEAD_TRIES):
             try:
-                head = yield from device.get_descriptor(1, 0, 64)
+                yield from self._read_head(device, 64)
             except UrbFailed:
-                if attempt + 1 == _TRIES:
+                yield from self._reset(device.port)
+                if attempt + 1 == _HEAD_TRIES:
+                    raise
+                yield Sleep(_HEAD_PAUSE)
+            else:
+                yield from self._reset(device.port)
+                return
+
+    def _read_head(self, device: HostDevice, size: int) -> Steps[None]:
+        """bMaxPacketSize0, from the device descriptor's first bytes."""
+        for attempt in range(_READ_TRIES):
+            try:
+                head = yield from device.get_descriptor(1, 0, size)
+            except UrbFailed:
+                if attempt + 1 == _READ_TRIES:
                     raise
                 continue
             if len(head) >= 8 and head[1] == 1 and head[7] in (8, 16, 32, 64):
-                return bytes(head)
+                device.endpoints[0].max_packet = head[7]
+                return
         raise UrbFailed(EPROTO, f"{device.name}: bad device descriptor")
 
     def readdress(self, device: HostDevice) -> Steps[None]:
@@ -311,20 +379,19 @@ class HubDriver(Driver):
                 model.address = devnum
             else:
                 yield from self._first_read(device)
-                yield from self._reset(device.port)
                 yield from self._set_address(device, devnum)
         finally:
             device.devnum = devnum
 
     def _set_address(self, device: HostDevice, devnum: int) -> Steps[None]:
-        for attempt in range(_TRIES):
+        for attempt in range(_ADDRESS_TRIES):
             try:
                 yield from device.control_out(0x00, 5, devnum, 0)
                 break
             except UrbFailed:
-                if attempt + 1 == _TRIES:
-                    raise
                 yield Sleep(200 * MS)
+                if attempt + 1 == _ADDRESS_TRIES:
+                    raise
         yield Sleep(_ADDRESS_SETTLE)
         _number(device, devnum)
 
@@ -358,77 +425,17 @@ def _number(device: HostDevice, devnum: int) -> None:
     device.controller.devices[devnum] = device
 
 
-def _read_bos(device: HostDevice) -> Steps[None]:
-    """usb_get_bos_descriptor; a device without one may say so."""
-    try:
-        head = yield from device.get_descriptor(15, 0, 5)
-        _at_least(head, 5, "BOS")
-        yield from device.get_descriptor(15, 0, int.from_bytes(head[2:4], "little"))
-    except UrbFailed:
-        return
-
-
-def enumerate_device(host: Host, device: HostDevice) -> Steps[None]:
-    """Configurations, strings, SET_CONFIGURATION and drivers of a device with an address
-    (usb_enumerate_device, usb_set_configuration)."""
-    for number in range(device.descriptor[17]):
-        head = yield from device.get_descriptor(2, number, 9)
-        _at_least(head, 9, "configuration descriptor")
-        raw = yield from device.get_descriptor(2, number, int.from_bytes(head[2:4], "little"))
-        _at_least(raw, 9, "configuration descriptor")
-        device.configurations.append(HostConfiguration(device, raw))
-    for at in (15, 14, 16):  # product, manufacturer, serial number
-        yield from read_string(device, device.descriptor[at])
-    _announce(host, device)
-    if device.configurations:
-        yield from set_configuration(host, device, device.configurations[0])
-    device.is_set_up = True
-
-
-def set_configuration(
-    host: Host, device: HostDevice, configuration: HostConfiguration
-) -> Steps[None]:
-    """usb_set_configuration."""
-    yield from device.control_out(0x00, 9, configuration.value, 0)
-    device.choose(configuration.value)
-    yield from read_string(device, configuration.raw[6])
-    for setting in configuration.settings:
-        if setting.alternate == 0:
-            yield from read_string(device, setting.descriptor[8])
-    yield from host.bind(device)
-
-
-def read_string(device: HostDevice, number: int) -> Steps[str]:
-    """usb_cache_string: the string of this number, read once; the list of languages before the
-    first one. A device that has none leaves it empty."""
-    if number == 0 or number in device.strings:
-        return device.string(number)
-    try:
-        if not device.langid:
-            raw = yield from device.get_descriptor(3, 0, 255)
-            device.langid = int.from_bytes(raw[2:4], "little") or 0x0409
-        raw = yield from device.get_descriptor(3, number, 255, device.langid)
-    except UrbFailed:
-        return ""
-    device.strings[number] = raw[2 : max(raw[:1], default=0)].decode("utf-16-le", "replace")
-    return device.strings[number]
-
-
-def _at_least(raw: bytes, size: int, what: str) -> bytes:
-    """A device may answer with less than it should."""
-    if len(raw) < size:
-        raise UrbFailed(EPROTO, f"{what} of {len(raw)} bytes, not {size}")
-    return raw
-
-
-def _announce(host: Host, device: HostDevice) -> None:
-    vendor, product = device.id
-    host.report(
-        f"usb {device.name}: New USB device found, idVendor={vendor:04x}, idProduct={product:04x}"
+def _could_be_faster(host: Host, device: HostDevice) -> bool:
+    """A full-speed device of USB 2.0, while there are high-speed hubs (also those of others)."""
+    return (
+        device.speed is Speed.FULL
+        and int.from_bytes(device.descriptor[2:4], "little") >= 0x0200
+        and any(
+            hub.speed is Speed.HIGH
+            for hub in host.devices()
+            if any(isinstance(driver, HubDriver) for driver in hub.drivers.values())
+        )
     )
-    for word, at in (("Product", 15), ("Manufacturer", 14), ("SerialNumber", 16)):
-        if device.string(device.descriptor[at]):
-            host.report(f"usb {device.name}: {word}: {device.string(device.descriptor[at])}")
 
 
 def reset_device(host: Host, device: HostDevice) -> Steps[None]:
@@ -442,7 +449,7 @@ def reset_device(host: Host, device: HostDevice) -> Steps[None]:
             yield from hub.readdress(device)
         finally:
             lock.release()
-        yield from device.get_descriptor(1, 0, 18)
+        yield from verify(device)
         if device.configuration:
             yield from device.control_out(0x00, 9, device.configuration, 0)
             device.choose(device.configuration)
@@ -458,14 +465,6 @@ def _hub_driver(device: HostDevice) -> HubDriver:
         if isinstance(driver, HubDriver):
             return driver
     raise UrbFailed(ENOTCONN, f"usb {device.name}: its hub has gone")
-
-
-def register_root(host: Host, device: HostDevice) -> Steps[None]:
-    """A root hub is there from the start (register_root_hub)."""
-    device.descriptor = yield from device.get_descriptor(1, 0, 18)
-    if int.from_bytes(device.descriptor[2:4], "little") >= 0x0201:
-        yield from _read_bos(device)
-    yield from enumerate_device(host, device)
 
 
 DRIVER = HubDriver
