@@ -9,12 +9,13 @@ from __future__ import annotations
 import inspect
 import sys
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from usbmon.apps.cli import _common
-from usbmon.apps.cli.capture import TIME
+from usbmon.apps.cli.capture import TIME, terminated_as_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from usbmon.sources.scenario import Stage
 
 _SLICE_NS: Final = 50_000_000
+_SETTLE_NS: Final = 100_000_000
 _EVERY_SECONDS: Final = 0.2
 _SECOND: Final = 1_000_000_000
 
@@ -90,10 +92,11 @@ def command(
     stage = Stage(choose(list(what), seed), paced=paced, report=log.line)
     log.now = lambda: stage.loop.now
     begun = time.monotonic()
-    try:
-        _run(stage, log, None if duration is None else round(duration * _SECOND))
-    except KeyboardInterrupt:
-        log.line("ended by you")
+    with terminated_as_interrupt(), closing(stage):
+        try:
+            _run(stage, log, None if duration is None else round(duration * _SECOND))
+        except KeyboardInterrupt:
+            log.line("ended by you")
     if devices:
         click.echo(listing(stage.host), nl=False)
     if not quiet:
@@ -114,6 +117,8 @@ def _run(stage: Stage, log: _Log, end: int | None) -> None:
         until = stage.loop.now + _SLICE_NS
         stage.loop.run(until if end is None else min(until, end))
         log.progress()
+    if end is None:  # what the last step has set going
+        stage.loop.run(stage.loop.now + _SETTLE_NS)
     log.clear()
 
 
