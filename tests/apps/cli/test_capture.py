@@ -112,6 +112,14 @@ def test_rotated_no_event_is_lost_and_none_is_there_twice(usbmon, option, tmp_pa
     assert all(f"  {path}: pcapng, " in said.err for path in parts)
 
 
+def test_a_file_is_no_larger_than_it_may_be_but_for_its_last_event(usbmon, tmp_path):
+    path = tmp_path / "trace.bin"
+    usbmon("capture", "virtual:keyboard", "-o", path, "--rotate-size", "2k")
+    sizes = [part.stat().st_size for part in sorted(tmp_path.iterdir())]
+    assert len(sizes) > 5
+    assert all(2000 <= size < 2000 + 64 + 255 for size in sizes[:-1])
+
+
 def test_the_same_seed_gives_the_same_bytes(usbmon, tmp_path):
     paths = [tmp_path / f"{n}.pcapng" for n in range(3)]
     for path, seed in zip(paths, (5, 5, 6), strict=True):

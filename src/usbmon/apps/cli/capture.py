@@ -211,13 +211,20 @@ class _Sink:
         return writer
 
     def write(self, events: Events) -> None:
+        if self._size is None:
+            self._write(events)
+        else:  # the size of a file is looked at before each event
+            for number in range(len(events)):
+                self._write(events[number : number + 1])
+        if self.path == "-":
+            sys.stdout.flush()
+
+    def _write(self, events: Events) -> None:
         if self._is_full():
             self.close()
             self._since = self._source.elapsed
             self._writer = self._open()
         self._writer.write(events)
-        if self.path == "-":
-            sys.stdout.flush()
 
     def _is_full(self) -> bool:
         if self._size is not None and self._writer.size >= self._size:
