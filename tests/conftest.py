@@ -8,12 +8,13 @@ from hypothesis import settings
 from usbmon._kernel import KERNEL
 
 # Repeatable: the same examples in each run, and none kept from one run for the next.
+# USBMON_EXAMPLES=5000 looks for longer.
 settings.register_profile(
     "usbmon",
     deadline=None,
     derandomize=True,
     database=None,
-    max_examples=100 if KERNEL == "compiled" else 25,
+    max_examples=int(os.environ.get("USBMON_EXAMPLES", "100" if KERNEL == "compiled" else "25")),
     print_blob=True,
 )
 settings.load_profile("usbmon")

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.bus import Bench
@@ -593,7 +593,6 @@ class Program:
 setattr(Program, "pass", Program.pass_)
 
 
-@settings(max_examples=100)
 @given(st.lists(ACTIONS, max_size=25), st.integers(0, 3))
 def test_whatever_is_done_each_urb_comes_back_once(
     actions: list[tuple[str, Any, Any]], seed: int
