@@ -24,7 +24,8 @@ from usbmon.bus.driver import (
 )
 from usbmon.bus.faults import Fault
 from usbmon.bus.loop import MS, SECOND
-from usbmon.bus.urb import EINPROGRESS, Urb
+from usbmon.bus.status import EINPROGRESS
+from usbmon.bus.urb import Urb
 
 ENOENT, EPIPE, ENODEV, ECONNRESET, ETIMEDOUT = -2, -32, -19, -104, -110
 

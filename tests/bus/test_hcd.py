@@ -14,17 +14,9 @@ from usbmon.bus.devices.loopback import Loopback
 from usbmon.bus.driver import UrbFailed
 from usbmon.bus.hub import Hub
 from usbmon.bus.loop import MS
+from usbmon.bus.status import EINPROGRESS
 from usbmon.bus.timing import Speed
-from usbmon.bus.urb import (
-    BULK,
-    CONTROL,
-    EINPROGRESS,
-    INTERRUPT,
-    ISOCHRONOUS,
-    URB_DIR_IN,
-    IsoPacket,
-    Urb,
-)
+from usbmon.bus.urb import BULK, CONTROL, INTERRUPT, ISOCHRONOUS, URB_DIR_IN, IsoPacket, Urb
 
 ENOENT, ENOEXEC, EBUSY, ENODEV, EINVAL, ENOSPC = -2, -8, -16, -19, -22, -28
 EIDRM, EBADR, EMSGSIZE = -43, -53, -90

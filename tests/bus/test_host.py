@@ -17,8 +17,9 @@ from usbmon.bus.drivers.hub import HubDriver
 from usbmon.bus.host import Host, HostConfiguration, HostEndpoint, walk
 from usbmon.bus.hub import Hub
 from usbmon.bus.loop import SECOND, Loop
+from usbmon.bus.status import EINPROGRESS
 from usbmon.bus.timing import Speed
-from usbmon.bus.urb import BULK, EINPROGRESS, INTERRUPT
+from usbmon.bus.urb import BULK, INTERRUPT
 
 
 class Many(Device):

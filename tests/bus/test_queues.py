@@ -14,15 +14,9 @@ from usbmon.bus.devices.loopback import Loopback
 from usbmon.bus.faults import STATUS, Fault
 from usbmon.bus.hub import Hub
 from usbmon.bus.loop import MS, SECOND, US
+from usbmon.bus.status import EINPROGRESS
 from usbmon.bus.timing import Speed
-from usbmon.bus.urb import (
-    CONTROL,
-    EINPROGRESS,
-    URB_SHORT_NOT_OK,
-    URB_ZERO_PACKET,
-    IsoPacket,
-    Urb,
-)
+from usbmon.bus.urb import CONTROL, URB_SHORT_NOT_OK, URB_ZERO_PACKET, IsoPacket, Urb
 
 ENOENT, EPIPE, EPROTO, EOVERFLOW, EREMOTEIO = -2, -32, -71, -75, -121
 ECONNRESET, ESHUTDOWN, EXDEV = -104, -108, -18

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from usbmon.bus import fat
 from usbmon.bus.image import MemoryImage
-from usbmon.bus.volume import EINVAL, EIO, ENOENT, ENOSPC, EROFS, Volume, VolumeError
+from usbmon.bus.status import EINVAL, EIO, ENOENT, ENOSPC, EROFS
+from usbmon.bus.volume import Volume, VolumeError
 
 if TYPE_CHECKING:
     from usbmon.bus.driver import Steps

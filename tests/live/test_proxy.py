@@ -29,8 +29,10 @@ def captured(server: int, path) -> Iterator[int]:
         port = free.getsockname()[1]
     where = f"127.0.0.1:{port}"
     capture = subprocess.Popen(
-        [sys.executable, "-m", "usbmon", "capture", f"usbip:127.0.0.1:{server}"]
-        + ["--listen", where, "-o", str(path)],
+        [
+            *(sys.executable, "-m", "usbmon", "capture", f"usbip:127.0.0.1:{server}"),
+            *("--listen", where, "-o", str(path)),
+        ],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},

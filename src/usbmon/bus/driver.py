@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from usbmon.bus.loop import SECOND, Timer
-from usbmon.bus.urb import CONTROL, EINPROGRESS, Urb
+from usbmon.bus.status import EBUSY, ECONNRESET, EINPROGRESS, ENOENT, ETIMEDOUT
+from usbmon.bus.urb import CONTROL, Urb
 from usbmon.usb.errno import status_name
 
 if TYPE_CHECKING:
@@ -34,11 +35,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 Steps = Generator[Any, Any, _T]
 
-ENOENT: Final = -2
-EBUSY: Final = -16
-EREMOTEIO: Final = -121
-ETIMEDOUT: Final = -110
-ECONNRESET: Final = -104
 
 # USB_CTRL_GET_TIMEOUT and USB_CTRL_SET_TIMEOUT of include/linux/usb.h.
 CONTROL_TIMEOUT: Final = 5 * SECOND

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from usbmon.bus import usbip
 from usbmon.bus.drivers.hub import reset_device
-from usbmon.bus.hcd import ECONNRESET, ENOENT
+from usbmon.bus.status import ECONNRESET, ENODEV, ENOENT, ENOMEM, EPIPE
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import (
     CONTROL,
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 # enum usb_device_speed (include/uapi/linux/usb/ch9.h).
 SPEEDS: Final = {Speed.LOW: 1, Speed.FULL: 2, Speed.HIGH: 3, Speed.SUPER: 5}
-_ENOMEM: Final = -12
-_ENODEV: Final = -19
-_EPIPE: Final = -32
 # Flags that mean something on the client's machine only (masking_bogus_flags of stub_rx.c).
 _LOCAL_FLAGS: Final = URB_DIR_IN | URB_NO_TRANSFER_DMA_MAP
 
@@ -169,16 +166,16 @@ class Session:
         if command.seqnum in self._flying:
             raise self._parser.fail(f"number {command.seqnum} is under way already")
         if device is None or not device.is_there:
-            self._answer(command, _ENODEV)
+            self._answer(command, ENODEV)
             self.is_over = True
             return
         if self._weight + command.weight > usbip.MAX_IN_FLIGHT:
-            self._answer(command, _ENOMEM)
+            self._answer(command, ENOMEM)
             return
         address = command.ep | (0x80 if command.direction == usbip.IN else 0)
         endpoint = device.endpoints.get(address if command.ep else 0)
         if endpoint is None:
-            self._answer(command, _EPIPE)
+            self._answer(command, EPIPE)
             return
         packets = command.iso if endpoint.type is ISOCHRONOUS else ()
         urb = Urb(

@@ -12,18 +12,25 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from usbmon.bus.hub import Hub
 from usbmon.bus.queues import AsyncQueue, InterruptQueue, IsoQueue, Queue, RootQueue, Wire
-from usbmon.bus.timing import Speed, interval_limit, interval_of, wire_time
-from usbmon.bus.urb import (
-    BULK,
-    CONTROL,
+from usbmon.bus.status import (
+    EBADR,
+    EBUSY,
+    ECONNRESET,
+    EHOSTUNREACH,
+    EIDRM,
     EINPROGRESS,
+    EINVAL,
+    EMSGSIZE,
+    ENODEV,
+    ENOENT,
+    ENOEXEC,
+    ENOSPC,
+    EREMOTEIO,
+    ESHUTDOWN,
     EXDEV,
-    INTERRUPT,
-    ISOCHRONOUS,
-    URB_DIR_IN,
-    URB_SHORT_NOT_OK,
-    Urb,
 )
+from usbmon.bus.timing import Speed, interval_limit, interval_of, wire_time
+from usbmon.bus.urb import BULK, CONTROL, INTERRUPT, ISOCHRONOUS, URB_DIR_IN, URB_SHORT_NOT_OK, Urb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,19 +40,6 @@ if TYPE_CHECKING:
     from usbmon.bus.hub import Port, RootHub
     from usbmon.bus.loop import Loop
 
-ENOENT: Final = -2
-ENOEXEC: Final = -8
-EBUSY: Final = -16
-ENODEV: Final = -19
-EINVAL: Final = -22
-ENOSPC: Final = -28
-EIDRM: Final = -43
-EBADR: Final = -53
-EMSGSIZE: Final = -90
-ECONNRESET: Final = -104
-ESHUTDOWN: Final = -108
-EHOSTUNREACH: Final = -113
-EREMOTEIO: Final = -121
 
 # URBs carry a tag that looks like the kernel's: an address in its direct map, 192 bytes apart.
 _FIRST_ID: Final = 0xFFFF_8880_0400_0000

@@ -12,17 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from usbmon.bus import usbip
-from usbmon.bus.urb import (
-    BULK,
-    CONTROL,
-    EINPROGRESS,
-    EXDEV,
-    INTERRUPT,
-    ISOCHRONOUS,
-    IsoPacket,
-    TransferType,
-    Urb,
-)
+from usbmon.bus.status import EINPROGRESS, ESHUTDOWN, EXDEV
+from usbmon.bus.urb import BULK, CONTROL, INTERRUPT, ISOCHRONOUS, IsoPacket, TransferType, Urb
 from usbmon.errors import FormatError
 
 if TYPE_CHECKING:
@@ -31,8 +22,6 @@ if TYPE_CHECKING:
     from usbmon.bus.hcd import Tap
     from usbmon.bus.loop import Loop
 
-_ECONNRESET: Final = -104
-_ESHUTDOWN: Final = -108
 # Tags of URBs: unique among all connections, and like no kernel's.
 _TAG_STEP: Final = 64
 
@@ -175,7 +164,7 @@ class Passage:
         """The connection has gone, and with it the device: as the client's kernel will see it."""
         self._blind = True
         for urb in self._flying.values():
-            self._give_back(urb, _ESHUTDOWN)
+            self._give_back(urb, ESHUTDOWN)
         self._flying.clear()
 
 

@@ -20,17 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 from usbmon.bus import faults
 from usbmon.bus.device import NAK, Nak, Stall
 from usbmon.bus.loop import MS, US
+from usbmon.bus.status import EOVERFLOW, EPIPE, EPROTO, EXDEV
 from usbmon.bus.timing import FRAME, interval_of, slice_size, wire_time
-from usbmon.bus.urb import (
-    BULK,
-    CONTROL,
-    EXDEV,
-    INTERRUPT,
-    ISOCHRONOUS,
-    URB_ZERO_PACKET,
-    IsoPacket,
-    Urb,
-)
+from usbmon.bus.urb import BULK, CONTROL, INTERRUPT, ISOCHRONOUS, URB_ZERO_PACKET, IsoPacket, Urb
 
 if TYPE_CHECKING:
     from usbmon.bus.device import Device
@@ -38,9 +30,6 @@ if TYPE_CHECKING:
     from usbmon.bus.host import HostDevice, HostEndpoint
     from usbmon.bus.loop import Loop, Timer
 
-EPIPE: Final = -32
-EPROTO: Final = -71
-EOVERFLOW: Final = -75
 
 # A controller tries three times before it gives up (USB 2.0 §4.5.2).
 _TRIES: Final = 3

@@ -35,9 +35,6 @@ URB_NO_INTERRUPT: Final = 0x0080
 URB_FREE_BUFFER: Final = 0x0100
 URB_DIR_IN: Final = 0x0200
 
-EINPROGRESS: Final = -115
-EXDEV: Final = -18
-
 
 class IsoPacket:
     """One packet of an isochronous URB (``struct usb_iso_packet_descriptor``): its place in the

@@ -12,15 +12,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from usbmon.bus import directory, fat
 from usbmon.bus.driver import Steps, UrbFailed
+from usbmon.bus.status import EINVAL, EIO, ENOENT, ENOSPC, EROFS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ENOENT: Final = -2
-EIO: Final = -5
-EINVAL: Final = -22
-ENOSPC: Final = -28
-EROFS: Final = -30
 
 # Of the boot sector's state: the file system is in use (FAT_STATE_DIRTY, msdos_fs.h).
 _STATE: Final = 0x25

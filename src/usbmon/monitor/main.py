@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from usbmon.bus.urb import EINPROGRESS, Urb
+from usbmon.bus.status import EINPROGRESS
 from usbmon.monitor.record import COMPLETE, ERROR, SUBMIT, Clock, Record, make
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from usbmon.bus.hcd import Tap
+    from usbmon.bus.urb import Urb
 
 
 class Reader(Protocol):

@@ -12,12 +12,13 @@ from usbmon.bus.devices.uas import UasDisk
 from usbmon.bus.driver import UrbFailed
 from usbmon.bus.drivers.disk import DiskDriver
 from usbmon.bus.drivers.hub import HubDriver
-from usbmon.bus.drivers.scsi import ENOMEDIUM, CommandFailed
+from usbmon.bus.drivers.scsi import CommandFailed
 from usbmon.bus.drivers.storage import StorageDriver
 from usbmon.bus.drivers.uas import UasDriver
 from usbmon.bus.loop import MS
+from usbmon.bus.status import ENOMEDIUM, EROFS
 from usbmon.bus.timing import Speed
-from usbmon.bus.volume import EROFS, VolumeError
+from usbmon.bus.volume import VolumeError
 
 DATA = random.Random(1).randbytes(1_300_001)
 

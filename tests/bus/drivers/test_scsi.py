@@ -8,7 +8,8 @@ import pytest
 
 from tests.helpers.bus import Bench
 from usbmon.bus.devices.loopback import Loopback
-from usbmon.bus.drivers.scsi import EIO, ENOMEDIUM, Answer, CommandFailed, ScsiDriver, read_or_write
+from usbmon.bus.drivers.scsi import Answer, CommandFailed, ScsiDriver, read_or_write
+from usbmon.bus.status import EIO, ENOMEDIUM
 
 if TYPE_CHECKING:
     from usbmon.bus.driver import Steps

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from usbmon.bus.driver import Driver, Receive, Sleep, Spawn, Steps, Submit, Task, UrbFailed, Wait
 from usbmon.bus.drivers.reads import Reads
 from usbmon.bus.loop import MS, SECOND
+from usbmon.bus.status import EOVERFLOW, EPROTO, GONE
 from usbmon.bus.urb import BULK, INTERRUPT
 
 if TYPE_CHECKING:
@@ -19,11 +20,10 @@ if TYPE_CHECKING:
 
 # ACM_NR; EOVERFLOW and EPROTO, after which a read rests for HZ / 2; and what a write may take.
 _READS: Final = 16
-_BABBLING: Final = (-75, -71)
+_BABBLING: Final = (EOVERFLOW, EPROTO)
 _COOLING: Final = SECOND // 2
 _WRITE_TIMEOUT: Final = 10 * SECOND
 _LOOK_EVERY: Final = MS
-_GONE: Final = (-2, -104, -108)
 _UNION: Final = 6
 _DTR_RTS: Final = 3
 
@@ -112,7 +112,7 @@ class AcmDriver(Driver):
         urb = self.device.urb(pipe, pipe.max_packet)
         while not (yield Submit(urb)):
             done = yield Receive()
-            if done.status in _GONE:
+            if done.status in GONE:
                 return
             if done.data[:2] == b"\xa1\x20" and len(done.data) >= 10:
                 self.state = int.from_bytes(done.data[8:10], "little")

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from usbmon.bus.driver import ETIMEDOUT, Steps, UrbFailed, control
+from usbmon.bus.driver import Steps, UrbFailed, control
+from usbmon.bus.status import EINVAL, ETIMEDOUT
 
 if TYPE_CHECKING:
     from usbmon.bus.host import Host, HostInterface
 
 # A request that fails is made ten times.
 _TRIES: Final = 10
-_EINVAL: Final = -22
 
 # Audio 1.0: descriptor subtypes (table A-5), requests (A-9), controls (A-11).
 _HEADER, _OUTPUT, _MIXER, _SELECTOR, _FEATURE = 1, 3, 4, 5, 6
@@ -168,20 +168,20 @@ class Mixer:
 
     def _get(self, request: int, unit: int, selector: int, size: int) -> Steps[int]:
         """get_ctl_value_v1. Raises `UrbFailed`."""
-        status = _EINVAL
+        status = EINVAL
         for _ in range(_TRIES):
             index = unit << 8 | self._number
             urb = yield from control(self._device, 0xA1, request, selector, index, size)
             if not urb.status and len(urb.data) == size:
                 return int.from_bytes(urb.data, "little", signed=True)
-            status = urb.status or _EINVAL
+            status = urb.status or EINVAL
             if status == ETIMEDOUT:
                 break
         raise UrbFailed(status, f"{self._device.name}: cannot get control {selector:#06x}")
 
     def _set(self, request: int, unit: int, selector: int, data: bytes) -> Steps[None]:
         """snd_usb_mixer_set_ctl_value. Raises `UrbFailed`."""
-        status = _EINVAL
+        status = EINVAL
         for _ in range(_TRIES):
             index = unit << 8 | self._number
             urb = yield from control(self._device, 0x21, request, selector, index, data)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from usbmon.bus.driver import UrbFailed
 from usbmon.bus.host import walk
+from usbmon.bus.status import EIO
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import ISOCHRONOUS, URB_NO_TRANSFER_DMA_MAP, IsoPacket, Urb
 
@@ -32,7 +33,6 @@ _PERIODS: Final = 4
 _PERIODS_A_SECOND: Final = 8
 # Seconds of silence that end a recording (wait_for_avail of sound/core/pcm_lib.c), with this.
 _PATIENCE: Final = 10
-_EIO: Final = -5
 
 # Audio 1.0 table A-6.
 _FORMAT_TYPE: Final = 2
@@ -148,7 +148,7 @@ class Capture:
         self._left -= len(data)
         self._quiet = 0 if data else self._quiet + len(urb.packets)
         if self._quiet > _PATIENCE * self._stream.packets_a_second:
-            raise UrbFailed(_EIO, f"{urb.device.name}: no sound comes")
+            raise UrbFailed(EIO, f"{urb.device.name}: no sound comes")
         if data:
             self._take(data)
         return self._left > 0

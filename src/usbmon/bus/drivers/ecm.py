@@ -15,6 +15,7 @@ from usbmon.bus.driver import Driver, Receive, Sleep, Spawn, Steps, Submit, Task
 from usbmon.bus.drivers.acm import union_slave
 from usbmon.bus.drivers.reads import Reads
 from usbmon.bus.loop import MS, SECOND
+from usbmon.bus.status import EILSEQ, EPROTO, ETIME, GONE
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import BULK, INTERRUPT, URB_ZERO_PACKET
 
@@ -27,9 +28,8 @@ _RX_URBS: Final = {Speed.FULL: 4, Speed.HIGH: 60, Speed.SUPER: 300}
 _HEADER: Final = 14
 _KEPT: Final = 256
 # EPROTO, ETIME, EILSEQ: the URB rests for THROTTLE_JIFFIES, HZ / 8.
-_ERRORS: Final = (-71, -62, -84)
+_ERRORS: Final = (EPROTO, ETIME, EILSEQ)
 _REST: Final = SECOND // 8
-_GONE: Final = (-2, -104, -108)
 _TX_TIMEOUT: Final = 5 * SECOND
 _LOOK_EVERY: Final = MS // 10
 # Directed and broadcast, then all multicast too (ECM 1.2 table 8): usbnet_cdc_update_filter, when
@@ -160,7 +160,7 @@ class EcmDriver(Driver):
         urb = self.device.urb(pipe, pipe.max_packet)
         while not (yield Submit(urb)):
             done = yield Receive()
-            if done.status in _GONE:
+            if done.status in GONE:
                 return
             if done.data[:2] == b"\xa1\0" and len(done.data) >= 8:
                 self.is_connected = done.data[2] == 1

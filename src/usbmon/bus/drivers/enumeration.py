@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from usbmon.bus.driver import ETIMEDOUT, Steps, UrbFailed
+from usbmon.bus.driver import Steps, UrbFailed
 from usbmon.bus.host import HostConfiguration
+from usbmon.bus.status import EPROTO, ETIMEDOUT
 
 if TYPE_CHECKING:
     from usbmon.bus.host import Host, HostDevice
 
-EPROTO: Final = -71
 # Some devices need to be asked again (usb_get_descriptor).
 _TRIES: Final = 3
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from usbmon.bus.driver import Driver, Receive, Sleep, Spawn, Steps, Submit, UrbFailed
 from usbmon.bus.loop import MS
+from usbmon.bus.status import EILSEQ, EPIPE, EPROTO, ETIME, ETIMEDOUT, GONE
 from usbmon.bus.urb import INTERRUPT
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ _KEPT: Final = 4096
 # hid_io_error: try again after 13 ms, then twice as long, up to 104 ms; give up after a second.
 _FIRST_RETRY, _LAST_RETRY = 13 * MS, 104 * MS
 _PATIENCE: Final = 1000 * MS
-_EPIPE: Final = -32
-_GONE: Final = (-2, -104, -108)
-_RETRIED: Final = (-71, -84, -62, -110)
+_RETRIED: Final = (EPROTO, EILSEQ, ETIME, ETIMEDOUT)
 
 _KEYBOARD: Final = 1
 
@@ -54,7 +53,7 @@ class HidDriver(Driver):
         try:
             yield from device.control_out(0x21, 0x0A, 0, number)
         except UrbFailed as error:
-            if error.status != _EPIPE:  # a mouse need not know SET_IDLE
+            if error.status != EPIPE:  # a mouse need not know SET_IDLE
                 raise
         length = self._report_length()
         self.report_descriptor = yield from device.control_in(0x81, 6, 0x2200, number, length)
@@ -80,12 +79,12 @@ class HidDriver(Driver):
         delay = waited = 0
         while not (yield Submit(urb)):
             done = yield Receive()
-            if done.status in _GONE:
+            if done.status in GONE:
                 return
             if not done.status:
                 delay = waited = 0
                 self._take(bytes(done.data))
-            elif done.status == _EPIPE:
+            elif done.status == EPIPE:
                 yield from self.device.clear_halt(pipe)
             elif done.status in _RETRIED:
                 delay = min(delay * 2, _LAST_RETRY) or _FIRST_RETRY

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from usbmon.bus.driver import Driver, Receive, Sleep, Spawn, Steps, Submit, UrbFailed
 from usbmon.bus.drivers.enumeration import (
-    EPROTO,
     at_least,
     enumerate_device,
     get_descriptor,
@@ -32,6 +31,7 @@ from usbmon.bus.hub import (
     SUSPEND,
 )
 from usbmon.bus.loop import MS
+from usbmon.bus.status import ENODEV, ENOTCONN, EPROTO, GONE
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import INTERRUPT
 
@@ -78,11 +78,8 @@ _WORDS: Final = {
     Speed.SUPER: "SuperSpeed",
 }
 
-ENOENT: Final = -2
-ENOTCONN: Final = -107
 # The status endpoint is not asked again after these, nor after so many other errors in a row
 # (hub_irq).
-_GONE: Final = (ENOENT, -104, -108)
 _STATUS_TRIES: Final = 10
 
 
@@ -138,7 +135,7 @@ class HubDriver(Driver):
         while not error:
             done = yield Receive()
             failures = failures + 1 if done.status else 0
-            if done.status in _GONE or failures > _STATUS_TRIES:
+            if done.status in GONE or failures > _STATUS_TRIES:
                 return
             bits = int.from_bytes(done.data, "little")
             error = yield Submit(urb)
@@ -273,7 +270,7 @@ class HubDriver(Driver):
                 self.host.report(f"usb {device.name}: can't set up, {error}")
                 if device.is_there:
                     self.host.release(device)
-                if attempt + 1 < _INIT_TRIES and error.status != -19:
+                if attempt + 1 < _INIT_TRIES and error.status != ENODEV:
                     continue
             return
         self.host.report(f"usb {self.device.name}-port{port}: unable to enumerate USB device")

@@ -7,18 +7,16 @@ what they bring.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from usbmon.bus.driver import Receive, Steps, Submit, Unlink
+from usbmon.bus.status import EPIPE, GONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from usbmon.bus.host import HostDevice, HostEndpoint
     from usbmon.bus.urb import Urb
-
-_EPIPE: Final = -32
-_GONE: Final = (-2, -104, -108)  # ENOENT, ECONNRESET, ESHUTDOWN
 
 
 class Reads:
@@ -57,11 +55,11 @@ class Reads:
                 yield from self._submit(self._resting.popleft()[1])
                 continue
             del self._out[urb]
-            if urb.status == _EPIPE:
+            if urb.status == EPIPE:
                 yield from self._recover()
             elif urb.status in self._tiring:
                 self._resting.append((self._device.controller.loop.now + self._rest, urb))
-            elif urb.status not in _GONE:
+            elif urb.status not in GONE:
                 if not urb.status:
                     self._take(urb.data)
                 yield from self._submit(urb)

@@ -13,12 +13,11 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from usbmon.bus.driver import Driver, Lock, Steps, UrbFailed
+from usbmon.bus.status import EIO, ENOMEDIUM
 
 if TYPE_CHECKING:
     from usbmon.bus.host import Host, HostInterface
 
-EIO: Final = -5
-ENOMEDIUM: Final = -123
 
 # Sense keys.
 _ILLEGAL_REQUEST, _UNIT_ATTENTION, _ABORTED = 0x5, 0x6, 0xB

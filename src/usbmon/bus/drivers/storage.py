@@ -25,6 +25,7 @@ from usbmon.bus.driver import (
 from usbmon.bus.drivers.disk import DiskDriver
 from usbmon.bus.drivers.scsi import Answer
 from usbmon.bus.loop import SECOND
+from usbmon.bus.status import EOVERFLOW, EPIPE, EREMOTEIO
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import BULK, Urb
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 _SCSI_BULK_ONLY: Final = (0x08, 0x06, 0x50)
 
-EPIPE: Final = -32
-EOVERFLOW: Final = -75
-EREMOTEIO: Final = -121
 
 # delay_use; SD_TIMEOUT; of clear halt; of the class's reset, and the rest after it.
 _DELAY_USE: Final = 1 * SECOND

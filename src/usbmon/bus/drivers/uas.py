@@ -20,6 +20,7 @@ from usbmon.bus.drivers.disk import DiskDriver
 from usbmon.bus.drivers.scsi import Answer
 from usbmon.bus.host import walk
 from usbmon.bus.loop import SECOND
+from usbmon.bus.status import ENODEV
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import Urb
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _UAS: Final = (0x08, 0x06, 0x62)
 
-ENODEV: Final = -19
 
 # SD_TIMEOUT.
 _TIMEOUT: Final = 30 * SECOND

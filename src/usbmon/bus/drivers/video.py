@@ -11,12 +11,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from usbmon.bus.driver import ETIMEDOUT, Driver, Steps, UrbFailed, control
+from usbmon.bus.driver import Driver, Steps, UrbFailed, control
 from usbmon.bus.drivers.isochronous import Flight
 from usbmon.bus.drivers.video_control import Controls, string_of
 from usbmon.bus.drivers.video_stream import Assembler, Frame, StreamControl, frames_of
 from usbmon.bus.host import walk
 from usbmon.bus.loop import SECOND
+from usbmon.bus.status import EIO, ETIMEDOUT
 from usbmon.bus.urb import ISOCHRONOUS, URB_ISO_ASAP, URB_NO_TRANSFER_DMA_MAP, IsoPacket
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ _URBS: Final = 5
 _MAX_PACKETS: Final = 32
 # How long a program waits for a picture.
 _PATIENCE: Final = 2 * SECOND
-_EIO: Final = -5
 
 # UVC 1.1: descriptor subtype (table A-5), requests, controls.
 _HEADER: Final = 1
@@ -188,7 +188,7 @@ class VideoDriver(Driver):
     def _get_stream(self, request: int) -> Steps[StreamControl]:
         urb = yield from control(self.device, 0xA1, request, _PROBE << 8, self._stream, self._size)
         if urb.status or len(urb.data) != self._size:
-            raise UrbFailed(urb.status or _EIO, f"{self.device.name}: request {request:#04x}")
+            raise UrbFailed(urb.status or EIO, f"{self.device.name}: request {request:#04x}")
         return StreamControl.decode(urb.data)
 
     def _set_stream(self, selector: int) -> Steps[None]:
@@ -230,7 +230,7 @@ class VideoDriver(Driver):
             and endpoint.per_interval >= bandwidth
         ]
         if not wide:
-            raise UrbFailed(_EIO, f"{self.device.name}: no setting for {bandwidth} bytes a packet")
+            raise UrbFailed(EIO, f"{self.device.name}: no setting for {bandwidth} bytes a packet")
         return min(wide, key=lambda found: found[:2])[2]
 
     def _urbs(self, endpoint: HostEndpoint) -> list[Urb]:

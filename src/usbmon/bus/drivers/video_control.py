@@ -10,12 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from usbmon.bus.driver import Steps, UrbFailed, control
+from usbmon.bus.status import EIO, EPIPE
 
 if TYPE_CHECKING:
     from usbmon.bus.host import Host, HostInterface
 
-_EIO: Final = -5
-_EPIPE: Final = -32
 
 # UVC 1.1: descriptor subtypes (table A-5), requests, controls.
 _INPUT, _OUTPUT, _PROCESSING = 2, 3, 5
@@ -78,13 +77,13 @@ class Controls:
         if not urb.status and urb.actual_length == size:
             return urb.data
         reason = ""
-        if urb.status == _EPIPE:
+        if urb.status == EPIPE:
             asked = yield from control(
                 self._device, 0xA1, _GET_CUR, _ERROR_CODE << 8, self._number, 1
             )
             reason = f", error code {asked.data.hex()}" if not asked.status else ""
         what = f"{self._device.name}: control {selector} of unit {unit}{reason}"
-        raise UrbFailed(urb.status or _EIO, what)
+        raise UrbFailed(urb.status or EIO, what)
 
 
 def _selectors(unit: bytes) -> list[int]:
