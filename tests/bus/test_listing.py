@@ -6,7 +6,7 @@ from usbmon.bus.drivers.hub import HubDriver
 from usbmon.bus.host import Host, HostConfiguration, HostDevice
 from usbmon.bus.hub import Hub
 from usbmon.bus.listing import listing
-from usbmon.bus.loop import SECOND
+from usbmon.bus.loop import MS, SECOND
 from usbmon.bus.timing import Speed
 
 ROOT = """
@@ -68,6 +68,21 @@ def test_a_device_behind_a_hub_at_its_second_port():
     text = listing(machine)
     assert text.startswith(ROOT)
     assert text.endswith(BEHIND_A_HUB)
+
+
+def test_at_any_moment_while_devices_are_set_up():
+    machine = host(Speed.HIGH, Speed.SUPER)
+    hub = Hub()
+    machine.plug(hub)
+    machine.plug(Loopback(speed=Speed.SUPER))
+    machine.loop.run(SECOND)
+    machine.plug(Loopback(), hub)
+    texts = set()
+    for _ in range(2000):
+        texts.add(listing(machine))
+        machine.loop.run(machine.loop.now + MS // 2)
+    counts = {text.count("T:") for text in texts}
+    assert counts == {4, 5}
 
 
 def test_speeds_and_power_of_other_buses():

@@ -21,7 +21,7 @@ import shlex
 import stat
 import threading
 import time
-from ctypes import c_void_p
+from ctypes import CDLL, CFUNCTYPE, c_char_p, c_int, c_void_p, create_string_buffer
 from typing import TYPE_CHECKING, Any, Final
 
 from usbmon.bus.listing import listing
@@ -42,6 +42,8 @@ _NONBLOCK: Final = 0o4000
 _IDLE: Final = 0.05
 # Every reader that waits holds one of libfuse's threads.
 _THREADS: Final = 512
+# fuse_log_func_t: level, format, va_list.
+_Log: Final = CFUNCTYPE(None, c_int, c_char_p, c_void_p)
 # libfuse has an upper limit for threads, to be raised, since 3.12.
 _HAS_LIMIT: Final = 312
 
@@ -61,9 +63,12 @@ class Facility:
 
     use_ns = True
 
-    def __init__(self, stage: Stage, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, stage: Stage, report: Callable[[str], None], ready: Callable[[], None]
+    ) -> None:
         self._stage = stage
         self._report = report
+        self._ready = ready
         self._monitor = Monitor(stage.host.controllers)
         self._fuse = _mfusepy()
         self._changed = threading.Condition()
@@ -88,6 +93,7 @@ class Facility:
     def init(self, _path: str) -> None:
         """Mounted: from here on there may be threads."""
         self.mounted = True
+        self._ready()
         self._thread.start()
 
     def destroy(self, _path: str) -> None:
@@ -182,8 +188,19 @@ class Facility:
         return 0
 
 
-def mount(folder: str, stage: Stage, report: Callable[[str], None]) -> None:
-    """Publish the stage's buses in this folder, until it is unmounted or a signal comes. Raises
+def _log(_level: int, form: bytes, arguments: int) -> None:
+    """What libfuse has to say, but for its complaint of 3.14 about a number that it made itself."""
+    if b"max threads" not in form:
+        text = create_string_buffer(1024)
+        CDLL(None).vsnprintf(text, len(text), form, c_void_p(arguments))
+        os.write(2, text.value)
+
+
+def mount(
+    folder: str, stage: Stage, report: Callable[[str], None], ready: Callable[[], None]
+) -> None:
+    """Publish the stage's buses in this folder, until it is unmounted or a signal comes. `report`
+    is told what was wrong with a step, `ready` called once the folder is mounted. Raises
     `SourceError` where that cannot be."""
     fuse = _mfusepy()
     library = fuse._libfuse  # noqa: SLF001 (as above)
@@ -192,7 +209,9 @@ def mount(folder: str, stage: Stage, report: Callable[[str], None]) -> None:
     options: dict[str, Any] = {"fsname": "usbmon", "subtype": "usbmon"}
     if library.fuse_version() >= _HAS_LIMIT:
         options["max_threads"] = _THREADS
-    facility = Facility(stage, report)
+    facility = Facility(stage, report, ready)
+    log = _Log(_log)  # to be kept as long as libfuse may call it
+    library.fuse_set_log_func(log)
     try:
         fuse.FUSE(facility, folder, foreground=True, raw_fi=True, **options)
     except RuntimeError:

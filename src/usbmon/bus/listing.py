@@ -45,8 +45,10 @@ def listing(host: Host) -> str:
 
 def _tree(device: HostDevice, count: int) -> Iterator[str]:
     yield from _block(device, count)
-    for number, port in enumerate(sorted(device.children), 1):
-        yield from _tree(device.children[port], number)
+    # One that is being set up is not among them before it has said what it is.
+    known = [device.children[port] for port in sorted(device.children)]
+    for number, child in enumerate((child for child in known if child.descriptor), 1):
+        yield from _tree(child, number)
 
 
 def _block(device: HostDevice, count: int) -> Iterator[str]:

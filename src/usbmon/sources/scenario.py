@@ -23,6 +23,7 @@ Devices that no step plugs in are there from the start.
 from __future__ import annotations
 
 import inspect
+import math
 import tomllib
 import wave
 from dataclasses import dataclass, field
@@ -30,20 +31,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from usbmon.bus import devices
-from usbmon.bus.devices.sound import tone
 from usbmon.bus.driver import Sleep, Steps, Task, UrbFailed
-from usbmon.bus.faults import Fault
 from usbmon.bus.host import Host
-from usbmon.bus.hub import Hub
 from usbmon.bus.loop import MS, SECOND, Loop
 from usbmon.bus.timing import Speed
 from usbmon.errors import SourceError
+from usbmon.sources.verbs import DEFAULT_STEPS, VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from usbmon.bus.device import Device
     from usbmon.bus.driver import Driver
+    from usbmon.bus.hub import Hub
 
 # A device must be in use so soon after it is asked for something.
 _PATIENCE: Final = 20 * SECOND
@@ -153,7 +153,7 @@ def _load_step(scenario: Scenario, step: Any, place: str) -> Step:
     rest = dict(step)
     at = rest.pop("at", None)
     if at is not None:
-        if isinstance(at, bool) or not isinstance(at, int | float) or at < 0:
+        if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < math.inf:
             raise scenario.fail(f"{place}at is to be seconds from the start, not {at!r}")
         at = round(at * SECOND)
     return Step(str(rest.pop("do", "")), rest, at, place)
@@ -185,7 +185,7 @@ def _check_step(scenario: Scenario, step: Step) -> None:
         if parameter.default is parameter.empty and parameter.name not in step.arguments:
             raise scenario.fail(f"{step.place}{step.do} needs {parameter.name}")
     device = step.arguments.get("device")
-    if device is not None and device not in scenario.devices:
+    if device is not None and (not isinstance(device, str) or device not in scenario.devices):
         known = ", ".join(scenario.devices)
         raise scenario.fail(f"{step.place}no device is called {device!r}; there are {known}")
 
@@ -279,14 +279,12 @@ class Stage:
 
     def _perform(self, step: Step) -> Steps[None]:
         """One step. Raises `SourceError`."""
-        words = [
-            str(value) if key == "device" else f"{key} {_short(value)}"
-            for key, value in step.arguments.items()
-        ]
+        rest = [f"{key} {_short(v)}" for key, v in step.arguments.items() if key != "device"]
+        words = [str(v) for key, v in step.arguments.items() if key == "device"] + rest
         self.report(f"-- {step.do} {', '.join(words)}")
         try:
             yield from VERBS[step.do](self, **step.arguments)
-        except (UrbFailed, TypeError, ValueError, LookupError, OSError) as error:
+        except (UrbFailed, TypeError, ValueError, ArithmeticError, LookupError, OSError) as error:
             raise self.scenario.fail(f"{step.place}{step.do}: {error}") from None
 
     def do(self, verb: str, words: list[str]) -> Task:
@@ -362,218 +360,3 @@ def _short(value: Any) -> str:
     """A value in few words."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:36]}…{text[-1]}"
-
-
-# Verbs: each is steps, given the stage and the arguments of its step. Its name is what `do` says.
-
-
-def plug(stage: Stage, device: str, hub: str | None = None) -> Steps[None]:
-    """Plug the device in, or back in; into a hub of the scenario, if one is named."""
-    behind = None
-    if hub is not None:
-        model = stage.models.get(hub)
-        if not isinstance(model, Hub):
-            raise LookupError(f"{hub!r} is no hub")
-        behind = model
-        yield from stage.driver(hub, "ports")
-    if not stage.host.is_plugged(stage.models[device]):
-        stage.plug(stage.models[device], behind)
-    yield Sleep(0)
-
-
-def unplug(stage: Stage, device: str) -> Steps[None]:
-    """Pull it out."""
-    stage.host.unplug(stage.models[device])
-    yield Sleep(0)
-
-
-def wait(_stage: Stage, seconds: float) -> Steps[None]:
-    """Do nothing for a while."""
-    yield Sleep(round(seconds * SECOND))
-
-
-def fault(  # noqa: PLR0913, PLR0917 (a rule has so many fields)
-    stage: Stage,
-    device: str,
-    kind: str,
-    endpoint: int | None = None,
-    after: int = 0,
-    count: int | None = 1,
-    rate: float = 1.0,
-    seconds: float = 0.0,
-) -> Steps[None]:
-    """Let something go wrong with it from now on (see `usbmon.bus.faults.Fault`)."""
-    rule = Fault(kind, endpoint, after, count, rate, round(seconds * SECOND))
-    stage.models[device].faults.append(rule)
-    yield Sleep(0)
-
-
-def copy(  # noqa: PLR0913, PLR0917 (as above)
-    stage: Stage,
-    device: str,
-    file: str | None = None,
-    text: str | None = None,
-    size: int | None = None,
-    name: str | None = None,
-) -> Steps[None]:
-    """Copy a file to a disk: one beside the scenario, a text, or so many bytes of chance."""
-    driver = yield from stage.driver(device, "copy_in")
-    data = stage.content(file, text, size)
-    yield from driver.copy_in(name or (Path(file).name if file else "file.bin"), data)
-
-
-def fetch(stage: Stage, device: str, name: str, file: str | None = None) -> Steps[None]:
-    """Read a file of a disk, and write it beside the scenario if `file` says where."""
-    driver = yield from stage.driver(device, "copy_out")
-    data = yield from driver.copy_out(name)
-    if file is not None:
-        (stage.scenario.folder / file).write_bytes(data)
-
-
-def loop(stage: Stage, device: str, size: int = 4096) -> Steps[None]:
-    """Send so many bytes of chance through a loopback device by each type of transfer."""
-    driver = yield from stage.driver(device, "isochronous")
-    for way in (driver.control, driver.interrupt, driver.bulk, driver.isochronous):
-        data = stage.loop.random.randbytes(min(size, 4096) if way == driver.control else size)
-        back = yield from way(data)
-        if back != data:
-            raise ValueError(f"{way.__name__}: what came back is not what was sent")
-
-
-def type_(stage: Stage, device: str, text: str) -> Steps[None]:
-    """Type a text on a keyboard."""
-    yield from stage.driver(device, "set_leds")
-    yield from stage.act(device, "type", text)
-
-
-def move(stage: Stage, device: str, x: int = 0, y: int = 0) -> Steps[None]:
-    """Move a mouse to the right and down."""
-    yield from stage.driver(device, "set_leds")
-    yield from stage.act(device, "move", x, y)
-
-
-def click(stage: Stage, device: str, button: int = 1) -> Steps[None]:
-    """Click with a mouse: 1 left, 2 right, 3 middle."""
-    yield from stage.driver(device, "set_leds")
-    yield from stage.act(device, "click", button)
-
-
-def scroll(stage: Stage, device: str, notches: int = 1) -> Steps[None]:
-    """Turn the wheel of a mouse."""
-    yield from stage.driver(device, "set_leds")
-    yield from stage.act(device, "scroll", notches)
-
-
-def send(stage: Stage, device: str, text: str = "", size: int | None = None) -> Steps[None]:
-    """Send a text, or bytes of chance, through a serial adapter, and read what it echoes."""
-    driver = yield from stage.driver(device, "open")
-    data = stage.content(None, None if size is not None else text, size)
-    yield from driver.open(115200)
-    yield from driver.write(data)
-    back = yield from driver.read(len(data))
-    yield from driver.close()
-    if back != data:
-        raise ValueError("what was sent did not come back")
-
-
-def ping(stage: Stage, device: str, address: str = "10.55.0.1", count: int = 4) -> Steps[None]:
-    """Ping the host at the other end of an Ethernet adapter's wire, once a second."""
-    driver = yield from stage.driver(device, "ping")
-    yield from driver.up()
-    for number in range(1, count + 1):
-        time = yield from driver.ping(address, sequence=number)
-        stage.report(f"{device}: {address} answers after {time / MS:.3f} ms")
-        if number < count:
-            yield Sleep(SECOND)
-
-
-def play(stage: Stage, device: str, seconds: float = 1.0, file: str | None = None) -> Steps[None]:
-    """Play a WAV file through a loudspeaker, or a tone."""
-    driver = yield from stage.driver(device, "play")
-    model: Any = stage.models[device]
-    if file is None:
-        sound = tone(model.rate, model.channels)(0, round(seconds * model.rate))
-    else:
-        with stage.wave(file, "rb") as wav:
-            sound = wav.readframes(wav.getnframes())
-    yield from driver.play(sound)
-
-
-def record(stage: Stage, device: str, seconds: float = 1.0, file: str | None = None) -> Steps[None]:
-    """Record from a microphone, into a WAV file if `file` says where."""
-    driver = yield from stage.driver(device, "record")
-    sound = yield from driver.record(seconds)
-    model: Any = stage.models[device]
-    if file is not None:
-        with stage.wave(file, "wb") as wav:
-            wav.setparams((model.channels, 2, model.rate, 0, "NONE", ""))
-            wav.writeframes(sound)
-
-
-def watch(stage: Stage, device: str, frames: int = 10) -> Steps[None]:
-    """Take so many pictures with a camera."""
-    driver = yield from stage.driver(device, "frames")
-    pictures = yield from driver.frames(frames)
-    stage.report(f"{device}: {len(pictures)} pictures of {len(pictures[0]):,} bytes")
-
-
-def print_(
-    stage: Stage,
-    device: str,
-    file: str | None = None,
-    text: str | None = None,
-    size: int | None = None,
-) -> Steps[None]:
-    """Print a file beside the scenario, a text, or bytes of chance."""
-    driver = yield from stage.driver(device, "print")
-    yield from driver.print(stage.content(file, text, size))
-
-
-VERBS: Final[dict[str, Callable[..., Steps[None]]]] = {
-    verb.__name__.rstrip("_"): verb
-    for verb in (
-        plug,
-        unplug,
-        wait,
-        fault,
-        copy,
-        fetch,
-        loop,
-        type_,
-        move,
-        click,
-        scroll,
-        send,
-        ping,
-        play,
-        record,
-        watch,
-        print_,
-    )
-}
-
-# What a device does when only its model is named.
-DEFAULT_STEPS: Final[dict[str, list[dict[str, Any]]]] = {
-    "flash": [
-        {"do": "copy", "name": "hello.txt", "text": "Hello from the virtual bus.\n" * 200},
-        {"do": "fetch", "name": "hello.txt"},
-    ],
-    "uas": [
-        {"do": "copy", "name": "data.bin", "size": 200_000},
-        {"do": "fetch", "name": "data.bin"},
-    ],
-    "keyboard": [{"do": "type", "text": "Hello, USB!\n"}],
-    "mouse": [
-        {"do": "move", "x": 200, "y": 100},
-        {"do": "click"},
-        {"do": "scroll", "notches": -3},
-    ],
-    "serial": [{"do": "send", "text": "The quick brown fox jumps over the lazy dog.\n"}],
-    "ethernet": [{"do": "ping"}],
-    "microphone": [{"do": "record", "seconds": 0.5}],
-    "speaker": [{"do": "play", "seconds": 0.5}],
-    "webcam": [{"do": "watch"}],
-    "printer": [{"do": "print", "text": "Printed on the virtual bus.\n" * 40}],
-    "hub": [{"do": "wait", "seconds": 1.0}],
-    "loopback": [{"do": "loop"}],
-}

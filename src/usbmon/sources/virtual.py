@@ -72,6 +72,7 @@ class VirtualSource:
     def close(self) -> None:
         self._closed = True
         self._collector.close()
+        self.stage.close()
 
 
 def open(

@@ -33,7 +33,7 @@ def _list(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
     from usbmon.bus.devices import MODELS
-    from usbmon.sources.scenario import DEFAULT_STEPS, VERBS
+    from usbmon.sources.verbs import DEFAULT_STEPS, VERBS
 
     click.echo("devices, and what they do when only named:")
     for model in MODELS:

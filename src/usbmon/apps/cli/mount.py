@@ -47,5 +47,9 @@ def command(folder: str, *, devices: tuple[str, ...], seed: int | None, verbose:
 
     names = [name for text in devices or ("keyboard,flash",) for name in text.split(",")]
     stage = Stage(choose(names, seed, unplug=False), paced=True, forever=True, report=report)
-    click.echo(f"usbmon: {folder}: mounted; Ctrl-C unmounts it", err=True)
-    mount(folder, stage, _common.complain)
+    mount(
+        folder,
+        stage,
+        _common.complain,
+        lambda: click.echo(f"{folder}: mounted; Ctrl-C unmounts it", err=True),
+    )
