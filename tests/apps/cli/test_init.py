@@ -18,7 +18,7 @@ TEXT = corpus.CAPTURES / "storage-ehci" / "1u.txt"
 
 def test_help_lists_every_command_and_shows_examples(usbmon):
     said = usbmon("--help").out
-    assert "Examples:\n    usbmon info capture.pcapng" in said
+    assert "Examples:\n    usbmon capture virtual:flash" in said
     for command in COMMANDS:
         assert f"\n  {command} " in said
 

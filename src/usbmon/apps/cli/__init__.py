@@ -95,7 +95,7 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     help="Show the version and which kernel is in use (compiled or interpreted), and exit.",
 )
 def cli() -> None:
-    """Read, show, convert and summarise USB traces.
+    """The USB monitor: capture what happens on a bus, and read any USB trace.
 
     A trace is what usbmon of Linux, tcpdump, Wireshark or USBPcap recorded: usbmon text, binary
     records, pcap or pcapng, also compressed (gz, xz, zst, bz2). Its format is found out from its
@@ -103,9 +103,10 @@ def cli() -> None:
 
     \b
     Examples:
-      usbmon info capture.pcapng          what is in it, and how far to trust it
-      usbmon show capture.pcapng          one line an event
-      usbmon convert 1u.txt out.pcapng    for Wireshark
+      usbmon capture virtual:flash -o key.pcapng    a flash drive on a virtual bus
+      usbmon info key.pcapng                        what is in it, and how far to trust it
+      usbmon show key.pcapng                        one line an event
+      usbmon convert 1u.txt out.pcapng              for Wireshark
     """
 
 
