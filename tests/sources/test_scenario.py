@@ -167,14 +167,13 @@ def test_a_step_by_words():
     assert stage.host.find(stage.models["keyboard"]).drivers[0].typed.endswith("hi there")
 
 
-def test_a_step_by_words_that_fails_is_told_and_ends_nothing():
-    log: list[str] = []
-    stage = Stage(of_devices(["keyboard"], unplug=False), report=log.append)
+def test_a_step_by_words_that_fails_ends_nothing():
+    stage = Stage(of_devices(["keyboard"], unplug=False))
     stage.loop.run(5 * SECOND)
-    stage.do("type", ["keyboard", "text=ü"])
-    stage.loop.run(stage.loop.now + SECOND)
-    assert log[-1].endswith("type: a US keyboard has no key for 'ü'")
-    assert stage.error is None
+    for sign in "üä":
+        stage.do("type", ["keyboard", f"text={sign}"])
+        stage.loop.run(stage.loop.now + SECOND)
+        assert str(stage.error).endswith(f"type: a US keyboard has no key for '{sign}'")
     with pytest.raises(SourceError, match="takes device, text, and no 'speed'"):
         stage.do("type", ["keyboard", "speed=3"])
 

@@ -104,6 +104,7 @@ def test_bytes_of_chance_repeat_with_the_seed(play):
         ({}, "say one of file, text, size"),
         ({"text": "a", "size": 3}, "say one of file, text, size"),
         ({"file": "missing"}, "No such file"),
+        ({"text": 5}, "copy: 'int' object has no attribute"),
         ({"text": "x", "name": "a/b"}, "copy: .*a/b"),
         ({"size": 1 << 26, "name": "large"}, "copy: "),
     ],

@@ -22,6 +22,7 @@ import stat
 import threading
 import time
 from ctypes import CDLL, CFUNCTYPE, c_char_p, c_int, c_void_p, create_string_buffer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from usbmon.bus.listing import listing
@@ -49,6 +50,8 @@ _HAS_LIMIT: Final = 312
 
 
 def _mfusepy() -> Any:
+    # Where libfuse 2 is there too, mfusepy would take that.
+    os.environ.setdefault("FUSE_LIBRARY_NAME", "fuse3")
     try:
         import mfusepy
     except ImportError:
@@ -77,6 +80,7 @@ class Facility:
         self.mounted = False
         self._gone = False
         self._begun = time.time_ns()
+        self._here = Path.cwd()
         names = [f"{number}{kind}" for number in self._monitor.buses for kind in "stu"]
         self._names = [name for name in names if name != "0t"]
         self._thread = threading.Thread(target=self._keep_going, name="bus", daemon=True)
@@ -84,14 +88,20 @@ class Facility:
     # The bus.
 
     def _keep_going(self) -> None:
+        told = None
         while not self._gone:
             with self._changed:
                 delay = self._stage.loop.catch_up()
                 self._changed.notify_all()
+                if self._stage.error is not told:
+                    told = self._stage.error
+                    self._report(str(told))
             time.sleep(min(_IDLE, delay if delay is not None else _IDLE))
 
     def init(self, _path: str) -> None:
         """Mounted: from here on there may be threads."""
+        # libfuse has gone to /, while files of steps are looked for where we began.
+        os.chdir(self._here)
         self.mounted = True
         self._ready()
         self._thread.start()
@@ -121,6 +131,8 @@ class Facility:
     # Files.
 
     def open(self, path: str, file: Any) -> int:
+        if file.flags & os.O_ACCMODE != (os.O_WRONLY if path == "/do" else os.O_RDONLY):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         file.direct_io = 1
         file.nonseekable = 1
         with self._changed:
@@ -163,9 +175,7 @@ class Facility:
         if path != "/do":
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
-    def write(self, path: str, data: bytes, _offset: int, _file: Any) -> int:
-        if path != "/do":
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    def write(self, _path: str, data: bytes, _offset: int, _file: Any) -> int:
         with self._changed:
             for line in data.decode("utf-8", "replace").splitlines():
                 self._do(line)
@@ -176,7 +186,7 @@ class Facility:
             verb, *words = shlex.split(line, comments=True) or [""]
             if verb:
                 self._stage.do(verb, words)
-        except (ValueError, SourceError) as error:
+        except (ValueError, RecursionError, SourceError) as error:
             self._report(f"do: {error}")
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
 
@@ -196,6 +206,19 @@ def _log(_level: int, form: bytes, arguments: int) -> None:
         os.write(2, text.value)
 
 
+def _check(folder: str) -> None:
+    """Only an empty folder is mounted on: what is in another would be hidden."""
+    try:
+        is_empty = next(Path(folder).iterdir(), None) is None
+    except OSError as error:
+        message = error.strerror or str(error)
+        if error.errno == errno.ENOTCONN:
+            message = f"left behind by a mount that was killed: fusermount3 -u {folder}"
+        raise SourceError(message, file=folder) from None
+    if not is_empty:
+        raise SourceError("not empty, or mounted on already: take an empty folder", file=folder)
+
+
 def mount(
     folder: str, stage: Stage, report: Callable[[str], None], ready: Callable[[], None]
 ) -> None:
@@ -203,15 +226,16 @@ def mount(
     is told what was wrong with a step, `ready` called once the folder is mounted. Raises
     `SourceError` where that cannot be."""
     fuse = _mfusepy()
+    _check(folder)
     library = fuse._libfuse  # noqa: SLF001 (as above)
     library.fuse_get_session.argtypes = library.fuse_session_exited.argtypes = [c_void_p]
     library.fuse_get_session.restype = c_void_p
     options: dict[str, Any] = {"fsname": "usbmon", "subtype": "usbmon"}
+    log = _Log(_log)  # to be kept as long as libfuse may call it
     if library.fuse_version() >= _HAS_LIMIT:
         options["max_threads"] = _THREADS
+        library.fuse_set_log_func(log)
     facility = Facility(stage, report, ready)
-    log = _Log(_log)  # to be kept as long as libfuse may call it
-    library.fuse_set_log_func(log)
     try:
         fuse.FUSE(facility, folder, foreground=True, raw_fi=True, **options)
     except RuntimeError:
@@ -219,6 +243,6 @@ def mount(
             return
         raise SourceError(
             "cannot be mounted: /dev/fuse and fusermount3 are needed (on Debian: fuse3), and a "
-            "folder of yours that nothing is mounted on",
+            "folder that you may write to",
             file=folder,
         ) from None

@@ -50,6 +50,10 @@ _PATIENCE: Final = 20 * SECOND
 _LOOK_EVERY: Final = 10 * MS
 # Options of models that name a file beside the scenario.
 _PATHS: Final = ("path", "output")
+# What comes of arguments that a verb, a device or the system cannot make sense of.
+_WRONG: Final = (
+    UrbFailed, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError
+)  # fmt: skip
 # Between two rounds of steps that go on for ever.
 _PAUSE: Final = 2 * SECOND
 
@@ -193,8 +197,8 @@ def _check_step(scenario: Scenario, step: Step) -> None:
 class Stage:
     """A scenario at work on a host of its own.
 
-    `done` once all steps are; `error` is the first that failed. `report` is told what is being
-    done, and what the host would log.
+    `done` once all steps are; `error` is that of the first that failed, or of the last that was
+    asked for with `do`. `report` is told what is being done, and what the host would log.
     """
 
     def __init__(
@@ -284,7 +288,7 @@ class Stage:
         self.report(f"-- {step.do} {', '.join(words)}")
         try:
             yield from VERBS[step.do](self, **step.arguments)
-        except (UrbFailed, TypeError, ValueError, ArithmeticError, LookupError, OSError) as error:
+        except _WRONG as error:
             raise self.scenario.fail(f"{step.place}{step.do}: {error}") from None
 
     def do(self, verb: str, words: list[str]) -> Task:
@@ -307,7 +311,7 @@ class Stage:
         try:
             yield from self._perform(step)
         except SourceError as error:
-            self.report(str(error))
+            self.error = error
 
     def driver(self, device: str, kind: str) -> Steps[Any]:
         """The driver of a device that can do this, once it is there. Raises LookupError if none

@@ -10,8 +10,6 @@ import sys
 
 import pytest
 
-from tests.helpers.command import process
-
 
 def test_it_says_that_it_is_mounted_and_how_to_end_it(tmp_path):
     words = [sys.executable, "-m", "usbmon", "mount", str(tmp_path), "-v"]
@@ -33,24 +31,48 @@ def test_it_says_that_it_is_mounted_and_how_to_end_it(tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["{}/missing"], 2, "missing' does not exist"),
-        (["{}/file"], 2, "file' is a file"),
+        ([], 2, "Missing argument 'DIR'"),
+        (["{}/missing"], 1, "missing: No such file or directory"),
+        (["{}/file"], 1, "file: Not a directory"),
+        (["{}"], 1, ": not empty, or mounted on already: take an empty folder"),
         (["{}", "--with", "nothing"], 1, "no device is called 'nothing'; there are flash, "),
         (["{}", "--with", "{}/missing.toml"], 1, "missing.toml: No such file or directory"),
+        (["{}", "--with", "{}/bad.toml"], 1, "bad.toml: 'x' means nothing; there are seed, "),
     ],
 )
-def test_mistakes_are_told_and_nothing_is_mounted(words, code, message, tmp_path):
+def test_mistakes_are_told_and_nothing_is_mounted(words, code, message, tmp_path, usbmon):
     (tmp_path / "file").touch()
-    done = process("mount", *(word.format(tmp_path) for word in words))
-    assert done.returncode == code
-    assert message in done.stderr.decode()
+    (tmp_path / "bad.toml").write_text("x = 1")
+    said = usbmon("mount", *(word.format(tmp_path) for word in words), code=code)
+    assert message in said.err.splitlines()[-1]
     assert not os.path.ismount(tmp_path)
+
+
+def test_what_a_killed_mount_left_behind_is_told(tmp_path, usbmon):
+    command = [sys.executable, "-m", "usbmon", "mount", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr.readline() == f"{tmp_path}: mounted; Ctrl-C unmounts it\n"
+        child.kill()
+    try:
+        said = usbmon("mount", tmp_path, code=1).err
+    finally:
+        subprocess.run(["fusermount3", "-u", tmp_path], check=True)
+    assert said == (
+        f"usbmon: {tmp_path}: left behind by a mount that was killed: fusermount3 -u {tmp_path}\n"
+    )
 
 
 def test_without_fuse_it_says_what_to_install(tmp_path, usbmon, monkeypatch):
     monkeypatch.setitem(sys.modules, "mfusepy", None)
     said = usbmon("mount", tmp_path, code=1)
-    assert said.err.splitlines()[-1] == "usbmon: FUSE is missing: install usbmon[fuse]"
+    assert said.err == "usbmon: FUSE is missing: install usbmon[fuse]\n"
+
+
+def test_without_libfuse_3_it_says_what_to_install(tmp_path, usbmon, monkeypatch):
+    monkeypatch.delitem(sys.modules, "mfusepy", raising=False)
+    monkeypatch.setattr("ctypes.util.find_library", {"fuse": "libfuse.so.2"}.get)
+    said = usbmon("mount", tmp_path, code=1)
+    assert said.err == ("usbmon: libfuse is missing: install it (on Debian: libfuse3-3 fuse3)\n")
 
 
 def test_a_folder_that_cannot_be_mounted_on(tmp_path, usbmon, monkeypatch):

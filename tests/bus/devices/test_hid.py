@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,11 +14,24 @@ from usbmon.bus.loop import MS, Loop
 from usbmon.bus.timing import Speed
 
 SET_CONFIGURATION = "0009010000000000"
-# HID 1.11 appendix E.8, the report descriptor of a boot keyboard, with the usages up to 255 that
-# keyboards of today have in its last array.
+# The report descriptors of HID 1.11, appendices E.6 and E.10.
 KEYBOARD = (
     "05010906a101050719e029e715002501750195088102950175088101950575010508190129059102"
     "95017503910195067508150025650507190029658100c0"
+)
+MOUSE = (
+    "05010902a1010901a10005091901290315002501950375018102950175058101"
+    "0501093009311581257f750895028106c0c0"
+)
+# Requests of which many make sense.
+SETUPS = st.builds(
+    struct.pack,
+    st.just("<BBHHH"),
+    st.sampled_from((0x00, 0x01, 0x02, 0x21, 0x80, 0x81, 0x82, 0xA1)) | st.integers(0, 255),
+    st.integers(0, 11) | st.integers(0, 255),
+    st.sampled_from((0, 1, 0x0100, 0x0200, 0x2100, 0x2200)) | st.integers(0, 0xFFFF),
+    st.just(0) | st.integers(0, 0xFFFF),
+    st.integers(0, 0xFFFF),
 )
 
 
@@ -54,22 +69,36 @@ def items(descriptor: bytes) -> list[tuple[int, int]]:
     return out
 
 
+def fields(descriptor: bytes) -> list[tuple[object, ...]]:
+    """The main items, each with the global and the local ones that hold for it, in whatever order
+    those were said."""
+    out: list[tuple[object, ...]] = []
+    held: dict[int, int] = {}
+    own: list[tuple[int, int]] = []
+    for tag, value in items(descriptor):
+        if tag & 0x0C == 0x04:
+            held[tag] = value
+        elif tag & 0x0C == 0x08:
+            own.append((tag, value))
+        else:
+            out.append((tag, value, dict(held), own))
+            own = []
+    return out
+
+
 def bits(descriptor: bytes, main: int) -> int:
     """How many bits the input (0x80) or output (0x90) report has."""
-    total = size = count = 0
-    for tag, value in items(descriptor):
-        size = value if tag == 0x74 else size
-        count = value if tag == 0x94 else count
-        total += size * count if tag == main else 0
-    return total
+    size, count = 0x74, 0x94
+    return sum(held[size] * held[count] for tag, _, held, _ in fields(descriptor) if tag == main)
 
 
-@pytest.mark.parametrize(("model", "subclass", "size"), [(Keyboard, 1, 8), (Mouse, 2, 4)])
-def test_descriptors(model, subclass, size):
+@pytest.mark.parametrize(("model", "protocol", "size"), [(Keyboard, 1, 8), (Mouse, 2, 4)])
+def test_descriptors(model, protocol, size):
     device = powered(model())
     raw = ask(device, "800600020000ff00")
     interface, hid, endpoint = raw[9:18], raw[18:27], raw[27:34]
-    assert interface.hex() == f"090400000103010{subclass}00"
+    assert raw[:9].hex() == "090222000101" + "00a032"  # can wake the host
+    assert interface.hex() == f"090400000103010{protocol}00"
     assert hid[:7].hex() == "09211101000122"
     assert int.from_bytes(hid[7:9], "little") == len(ask(device, "810600220000ff00"))
     assert endpoint.hex() == f"07058103{size:02x}0008"
@@ -83,11 +112,16 @@ def test_the_interval_is_8_ms_at_high_speed_too():
 
 
 def test_the_keyboards_report_descriptor_is_that_of_the_standard():
-    ours = sorted(items(powered(Keyboard()).report_descriptor))
-    theirs = sorted(items(bytes.fromhex(KEYBOARD)))
-    # The last array: usages and values up to 255 instead of 101.
-    changed = {(0x24, 101): (0x24, 255), (0x28, 101): (0x28, 255)}
-    assert ours == sorted(changed.get(item, item) for item in theirs)
+    ours = ask(powered(Keyboard()), "810600220000ff00")
+    assert fields(ours) == fields(bytes.fromhex(KEYBOARD))
+    assert bits(ours, 0x90) == 8  # the LEDs
+
+
+def test_the_mouses_report_descriptor_is_that_of_the_standard_with_a_wheel():
+    *rest, axes = fields(bytes.fromhex(MOUSE))[:-2]
+    tag, value, held, own = axes
+    wheel = (tag, value, {**held, 0x94: 3}, [*own, (0x08, 0x38)])
+    assert fields(ask(powered(Mouse()), "810600220000ff00"))[:-2] == [*rest, wheel]
 
 
 def test_a_key_is_pressed_and_let_go():
@@ -171,6 +205,45 @@ def test_the_state_is_told_again_at_the_idle_rate():
     assert fetched(mouse, 0.1) == []
 
 
+def test_the_time_of_the_idle_rate_begins_with_each_report():
+    keyboard = powered(Keyboard(hold=0.015, pause=0.015))
+    ask(keyboard, "210a000500000000")
+    keyboard.type("aa")  # reports at 0, 15, 30 and 45 ms
+    assert [report[2] for report in fetched(keyboard, 0.06)] == [4, 0, 4, 0]
+    assert fetched(keyboard, 0.02) == [bytes(8)]
+
+
+def test_a_movement_is_not_told_again():
+    mouse = powered(Mouse())
+    mouse.buttons = 1
+    mouse.move(5, 6)
+    ask(mouse, "210a000500000000")
+    assert [report.hex() for report in fetched(mouse, 0.03)] == ["01050600", "01000000"]
+    assert ask(mouse, "a101000100000400").hex() == "01000000"
+
+
+def test_nothing_is_told_again_before_the_last_was_fetched():
+    mouse = powered(Mouse())
+    ask(mouse, "210a000500000000")
+    mouse.move(5, 6)
+    mouse.loop.run(100 * MS)
+    assert [report.hex() for report in fetched(mouse, 0.015)] == ["00050600"]
+
+
+def test_what_moves_before_it_is_plugged_in_is_not_told():
+    mouse = Mouse()
+    mouse.move(5, 6)
+    assert fetched(powered(mouse), 0.01) == []
+
+
+def test_no_report_is_told_again_after_a_reset():
+    mouse = powered(Mouse())
+    ask(mouse, "210a000500000000")
+    powered(mouse)
+    assert fetched(mouse, 0.1) == []
+    assert ask(mouse, "a102000000000100") == b"\x00"
+
+
 def test_protocols():
     keyboard = powered(Keyboard())
     assert ask(keyboard, "a103000000000100") == b"\x01"
@@ -194,6 +267,18 @@ def test_protocols():
 def test_what_it_does_not_have_it_stalls(setup):
     with pytest.raises(Stall):
         ask(powered(Keyboard()), setup, b"\x00")
+
+
+@pytest.mark.parametrize("model", [Keyboard, Mouse])
+@given(st.lists(st.tuples(SETUPS, st.binary(max_size=9))))
+def test_any_request_is_answered_or_stalled(model, requests):
+    device = powered(model())
+    for setup, data in requests:
+        try:
+            answer = device.request(setup, data)
+        except Stall:
+            continue
+        assert len(answer) <= int.from_bytes(setup[6:], "little")
 
 
 def test_a_mouse_has_no_output_report():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from usbmon.bus.device import NAK, Stall
 from usbmon.bus.devices.printer import PAPER, Printer
@@ -97,6 +99,18 @@ def test_a_soft_reset_of_either_release(setup):
     ask(printer, setup)
     assert printer.resets == 1
     assert not printer.halted
+
+
+@given(st.lists(st.tuples(st.binary(min_size=8, max_size=8), st.binary(max_size=9))))
+def test_any_request_is_answered_or_stalled(requests):
+    printer = powered(Printer())
+    for setup, data in requests:
+        for raw in (setup, setup[:1] + bytes((setup[1] % 4,)) + setup[2:], b"\xa1" + setup[1:]):
+            try:
+                answer = printer.request(raw, data)
+            except Stall:
+                continue
+            assert len(answer) <= int.from_bytes(raw[6:], "little")
 
 
 def test_it_has_nothing_to_say():

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.helpers.bus import Bench
+from usbmon.bus.descriptors import Configuration, Endpoint, Interface
 from usbmon.bus.device import Stall
 from usbmon.bus.devices.hid import Keyboard, Mouse
 from usbmon.bus.drivers.hid import HidDriver
 from usbmon.bus.drivers.hub import HubDriver
 from usbmon.bus.faults import Fault
 from usbmon.bus.loop import MS, SECOND
+from usbmon.bus.urb import INTERRUPT
 
 if TYPE_CHECKING:
     from usbmon.usb.setup import Setup
@@ -22,13 +25,35 @@ REPORT_DESCRIPTOR = "810600220000{:02x}00"
 CLEAR_HALT = "0201000081000000"
 
 
-class Quiet(Mouse):
-    """A mouse that does not know SET_IDLE."""
+class Simple(Keyboard):
+    """Knows no class request: neither SET_IDLE nor LEDs."""
 
     def control(self, setup: Setup, data: bytes) -> bytes | None:
-        if setup.bRequest == 0x0A:
+        if setup.type == "class":
             raise Stall
         return super().control(setup, data)
+
+
+class Terse(Mouse):
+    """Tells half of its report descriptor."""
+
+    def _class_descriptor(self, kind: int) -> bytes:
+        return super()._class_descriptor(kind)[:26]
+
+
+class Mute(Mouse):
+    """Does not tell its report descriptor."""
+
+    def _class_descriptor(self, kind: int) -> bytes:
+        raise Stall
+
+
+class Odd(Mouse):
+    """Its interface is another one."""
+
+    def __init__(self, interface: Interface) -> None:
+        super().__init__()
+        self.configurations = (Configuration((interface,)),)
 
 
 def bound(model, *faults: Fault) -> tuple[Bench, HidDriver]:
@@ -59,10 +84,54 @@ def test_the_requests_of_a_probe(model, length, leds):
     assert driver.report_descriptor == model.report_descriptor
 
 
-def test_a_mouse_need_not_know_set_idle():
-    bench, driver = bound(Quiet())
-    assert own_requests(bench) == [SET_IDLE, REPORT_DESCRIPTOR.format(52)]
+def test_a_keyboard_need_know_no_class_request():
+    bench, driver = bound(Simple())
+    assert own_requests(bench) == [SET_IDLE, REPORT_DESCRIPTOR.format(63), SET_LEDS]
     assert driver.is_ready
+    assert polls(bench) == [("S", -115)]
+
+
+def test_a_report_descriptor_that_is_not_whole_is_asked_for_four_times():
+    bench, driver = bound(Terse())
+    assert own_requests(bench) == [SET_IDLE] + [REPORT_DESCRIPTOR.format(52)] * 4
+    assert driver.report_descriptor == Terse.report_descriptor[:26]
+    assert driver.is_ready
+
+
+def test_without_a_report_descriptor_it_is_left_alone():
+    bench = Bench(drivers=(HubDriver, HidDriver))
+    device = bench.plug(Mute())
+    assert own_requests(bench) == [SET_IDLE] + [REPORT_DESCRIPTOR.format(52)] * 4
+    assert not device.drivers
+    assert any("probe failed" in line and "EPIPE" in line for line in bench.log)
+
+
+def hid(length: int) -> bytes:
+    return bytes((9, 0x21, 0x11, 1, 0, 1, 0x22)) + length.to_bytes(2, "little")
+
+
+POLLED = (Endpoint(0x81, INTERRUPT, 4, 8),)
+
+
+@pytest.mark.parametrize(
+    ("interface", "words"),
+    [
+        (Interface(3, 1, 2, (), extra=hid(52)), "no INTERRUPT endpoint"),
+        (Interface(3, 1, 2, (Endpoint(0x02, INTERRUPT, 4, 8),), extra=hid(52)), "no INTERRUPT"),
+        (Interface(3, 1, 2, POLLED), "no HID descriptor"),
+        (Interface(3, 1, 2, POLLED, extra=b"\x08" + hid(52)[1:8]), "no HID descriptor"),
+        (Interface(3, 1, 2, POLLED, extra=b"\x09\x24" + hid(52)[2:]), "no HID descriptor"),
+        (Interface(3, 1, 2, POLLED, extra=hid(0)), "not 0"),
+        (Interface(3, 1, 2, POLLED, extra=hid(4097)), "not 4097"),
+    ],
+)
+def test_an_interface_that_makes_no_sense_is_left_alone(interface, words):
+    bench = Bench(drivers=(HubDriver, HidDriver))
+    device = bench.plug(Odd(interface))
+    assert not device.drivers
+    (line,) = [line for line in bench.log if "probe failed" in line]
+    assert words in line
+    assert own_requests(bench) == []
 
 
 def test_what_is_typed_is_read_and_asked_for_again():
@@ -99,6 +168,17 @@ def test_leds_are_set():
     assert keyboard.leds == 2
 
 
+def test_any_reports_are_read():
+    keyboard = Keyboard()
+    bench, driver = bound(keyboard)
+    reports = [bytes((n, 0, *range(n, n + 6))) for n in range(0, 250, 5)]
+    reports += [bytes(size) for size in range(8)]
+    for report in reports:
+        keyboard.report(report)
+    bench.run()
+    assert list(driver.reports) == reports
+
+
 def test_a_stall_is_cleared():
     mouse = Mouse()
     bench, driver = bound(mouse, Fault("stall", 0x81))
@@ -109,7 +189,9 @@ def test_a_stall_is_cleared():
     assert [tuple(report[1:3]) for report in driver.reports] == [(3, 4), (5, 6)]
 
 
-@pytest.mark.parametrize(("kind", "status"), [("protocol", -71), ("crc", -84)])
+@pytest.mark.parametrize(
+    ("kind", "status"), [("protocol", -71), ("no-response", -71), ("crc", -84)]
+)
 def test_after_an_error_it_waits_13_ms_and_twice_as_long_each_time(kind, status):
     """hid_io_error of hid-core.c."""
     mouse = Mouse()
@@ -126,14 +208,74 @@ def test_after_an_error_it_waits_13_ms_and_twice_as_long_each_time(kind, status)
     assert len(driver.reports) == 1
 
 
-def test_it_gives_up_when_errors_do_not_end():
+def test_too_much_is_reported_and_asked_for_again():
     mouse = Mouse()
-    bench, _ = bound(mouse, Fault("protocol", 0x81, count=None))
+    bench, driver = bound(mouse, Fault("babble", 0x81))
     mouse.move(1, 1)
-    bench.run(5 * SECOND)
-    assert any("gives up" in line for line in bench.log)
-    assert polls(bench)[-1] == ("C", -71)
-    assert bench.bus.urbs == 1  # the root hub's
+    mouse.move(2, 2)
+    bench.run()
+    assert "usbhid 1-1: input irq status -75" in bench.log
+    assert ("C", -75) in polls(bench)
+    assert driver.reports[-1][1:3] == b"\x02\x02"
+
+
+def test_a_mouse_that_is_busy_for_a_while_is_heard_afterwards():
+    mouse = Mouse()
+    bench, driver = bound(mouse, Fault("nak", 0x81, duration=SECOND // 2))
+    mouse.move(1, 1)
+    mouse.move(2, 2)
+    bench.run(SECOND // 4)
+    assert len(driver.reports) == 1
+    bench.run()
+    assert len(driver.reports) == 2
+
+
+RESET = "2303040001000000"  # SET_FEATURE PORT_RESET of port 1
+
+
+def requests_since(bench: Bench, before: int) -> list[str]:
+    return [e[4] for e in bench.tape.events[before:] if e[0] == "S" and e[4]]
+
+
+def test_after_a_second_of_errors_the_device_is_reset():
+    """hid_io_error, hid_reset and hid_post_reset."""
+    mouse = Mouse()
+    bench, driver = bound(mouse, Fault("protocol", 0x81, count=13))
+    mouse.move(1, 1)
+    before = len(bench.tape.events)
+    bench.run(3 * SECOND)
+    setups = requests_since(bench, before)
+    assert RESET in setups
+    assert setups[-3:] == ["0009010000000000", REPORT_DESCRIPTOR.format(52), SET_IDLE]
+    errors = [e[1] for e in bench.tape.events if e[0] == "C" and e[5] == -71]
+    assert errors[-1] - errors[0] > SECOND
+    assert errors[-2] - errors[0] <= SECOND
+    mouse.move(2, 2)
+    bench.run()
+    assert driver.reports[-1][1:3] == b"\x02\x02"
+
+
+def test_a_halt_that_cannot_be_cleared_asks_for_a_reset():
+    mouse = Mouse()
+    bench, driver = bound(mouse, Fault("stall", 0x81), Fault("crc", 0))
+    mouse.move(1, 1)
+    before = len(bench.tape.events)
+    bench.run(2 * SECOND)
+    setups = requests_since(bench, before)
+    assert setups[0] == CLEAR_HALT
+    assert RESET in setups
+    mouse.move(2, 2)
+    bench.run()
+    assert driver.reports[-1][1:3] == b"\x02\x02"
+
+
+def test_a_device_that_does_not_come_back_from_a_reset_is_let_go_of():
+    mouse = Mouse()
+    bench, _ = bound(mouse, Fault("no-response", None, count=None))
+    mouse.move(1, 1)
+    bench.run(2 * SECOND)
+    assert any("reset failed" in line for line in bench.log)
+    assert "usb 1-1: USB disconnect, device number 2" in bench.log
 
 
 def test_a_short_report_is_one():
@@ -144,12 +286,24 @@ def test_a_short_report_is_one():
     assert [len(report) for report in driver.reports] == [8, 4]  # the first waited already
 
 
-@pytest.mark.parametrize("model", [Keyboard, Mouse])
-def test_pulled_out_nothing_is_left_in_flight(model):
-    device = model()
-    bench, _ = bound(device)
-    bench.host.unplug(device)
-    bench.run()
-    assert polls(bench)[-1][0] == "C"
-    assert polls(bench)[-1][1] in (-71, -108)
-    assert bench.bus.urbs == 1
+@pytest.mark.parametrize(
+    "faults",
+    [
+        (),
+        (Fault("protocol", 0x81, count=None),),  # while it waits to try again, or is reset
+        (Fault("stall", 0x81), Fault("timeout", 0)),  # while the halt is cleared
+        (Fault("disconnect", 0x81),),
+    ],
+)
+@pytest.mark.parametrize("after", [0, 5 * MS, 40 * MS, 1100 * MS, 1200 * MS])
+def test_pulled_out_nothing_is_left_in_flight(faults, after):
+    mouse = Mouse()
+    bench, _ = bound(mouse, *map(copy, faults))
+    mouse.move(1, 1)
+    mouse.move(2, 2)
+    bench.run(after)
+    bench.host.unplug(mouse)
+    bench.run(6 * SECOND)
+    assert not [e for e in bench.tape.events if e[2] == 2 and e[7] in bench.tape.open]
+    assert bench.host.find(mouse) is None
+    assert bench.bus.urbs == 1  # the root hub's

@@ -11,7 +11,7 @@ from usbmon.apps.cli import _common
 
 
 @click.command("mount", short_help="Publish a virtual bus as the kernel's usbmon files.")
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False))
+@click.argument("folder", metavar="DIR", type=click.Path())
 @click.option(
     "--with",
     "devices",

@@ -34,7 +34,7 @@ _IDLE_UNIT: Final = 4 * MS
 _KEYBOARD_REPORT: Final = bytes.fromhex(
     "05 01 09 06 a1 01 75 01 95 08 05 07 19 e0 29 e7 15 00 25 01 81 02"
     "95 01 75 08 81 01 95 05 75 01 05 08 19 01 29 05 91 02 95 01 75 03 91 01"
-    "95 06 75 08 15 00 25 ff 05 07 19 00 29 ff 81 00 c0"
+    "95 06 75 08 15 00 25 65 05 07 19 00 29 65 81 00 c0"
 )
 # Appendix B.2, with a wheel behind the axes.
 _MOUSE_REPORT: Final = bytes.fromhex(
@@ -69,7 +69,6 @@ class _Boot(Device):
     report_descriptor: bytes
     protocol: int
     size: int
-    default_idle = 0
 
     def __init__(self, product: int, name: str, *, speed: Speed) -> None:
         super().__init__(speed=speed)
@@ -98,9 +97,9 @@ class _Boot(Device):
     def reset(self) -> None:
         self._queue.clear()
         self._last = bytes(self.size)
-        self._idle, self._boot = self.default_idle, False
-        for timer in (*self._timers, self._repeat):
-            if self.loop is not None:
+        self._idle, self._boot = 0, False
+        if self.loop is not None:
+            for timer in (*self._timers, self._repeat):
                 self.loop.cancel(timer)
         self._timers.clear()
         self._repeat = None
@@ -109,19 +108,12 @@ class _Boot(Device):
         """Send a report when the host next asks."""
         self._last = data
         self._queue.append(data)
+        self._again()
         self.ready(0x81)
 
-    def at(self, delay: int, data: bytes) -> None:
-        """Send a report so many nanoseconds from now. Raises RuntimeError if it is not plugged
-        in."""
-        if self.loop is None:
-            raise RuntimeError("it is not plugged in")
-        timer = self.loop.call_later(delay, self._due, data)
-        self._timers.append(timer)
-
-    def _due(self, data: bytes) -> None:
-        self._timers.pop(0)  # they come in their order
-        self.report(data)
+    def state(self) -> bytes:
+        """The input report of a moment in which nothing changes."""
+        return self._last
 
     @endpoint(0x81)
     def interrupt_in(self, size: int) -> bytes | Nak:
@@ -147,7 +139,7 @@ class _Boot(Device):
 
     def _get(self, setup: Setup) -> bytes:
         if setup.bRequest == _GET_REPORT and setup.wValue >> 8 == _INPUT:
-            return self._last
+            return self.state()
         if setup.bRequest == _GET_REPORT and setup.wValue >> 8 == _OUTPUT:
             return self.output()
         if setup.bRequest == _GET_IDLE:
@@ -168,17 +160,19 @@ class _Boot(Device):
             raise Stall
 
     def _again(self) -> None:
-        """Tell the state again at the idle rate (§7.2.4), if nothing else was to be told."""
-        assert self.loop is not None
+        """Tell the state again when nothing else was told for the idle rate's time (§7.2.4)."""
+        if self.loop is None:
+            return
         self.loop.cancel(self._repeat)
         self._repeat = None
         if self._idle:
             self._repeat = self.loop.call_later(self._idle * _IDLE_UNIT, self._tell_again)
 
     def _tell_again(self) -> None:
-        if not self._queue:
-            self.report(self._last)
-        self._again()
+        if self._queue:
+            self._again()
+        else:
+            self.report(self.state())
 
     def output(self) -> bytes:
         """The output report, where there is one."""
@@ -222,13 +216,19 @@ class Keyboard(_Boot):
             self.press(usage, modifiers)
 
     def press(self, usage: int, modifiers: int = 0) -> None:
-        """Press a key and let it go; `modifiers` as in the first byte of a report."""
+        """Press a key and let it go; `usage` is 4 to 101, `modifiers` as in the first byte of a
+        report."""
         if self.loop is None:
             raise RuntimeError("the keyboard is not plugged in")
-        start = max(self._free_at - self.loop.now, 0)
-        self.at(start, bytes((modifiers, 0, usage, 0, 0, 0, 0, 0)))
-        self.at(start + self._hold, bytes(8))
-        self._free_at = self.loop.now + start + self._hold + self._pause
+        start = max(self._free_at, self.loop.now)
+        down = bytes((modifiers, 0, usage, 0, 0, 0, 0, 0))
+        for when, report in ((start, down), (start + self._hold, bytes(8))):
+            self._timers.append(self.loop.call_at(when, self._due, report))
+        self._free_at = start + self._hold + self._pause
+
+    def _due(self, data: bytes) -> None:
+        self._timers.pop(0)  # they come in their order
+        self.report(data)
 
     def output(self) -> bytes:
         return bytes((self.leds,))
@@ -254,6 +254,9 @@ class Mouse(_Boot):
     def reset(self) -> None:
         super().reset()
         self.buttons = 0
+
+    def state(self) -> bytes:
+        return self._last[:1] + bytes(3)  # to tell a movement again would be to move again
 
     def move(self, x: int, y: int) -> None:
         """Move to the right and down, in as many reports as it takes."""
