@@ -23,12 +23,10 @@ from usbmon import layout
 from usbmon.errors import SourceError
 from usbmon.events import Events
 from usbmon.formats.base import Interface
-from usbmon.sources import binary
+from usbmon.sources import Source, binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from usbmon.sources import Source
 
 DEV: Final = "/dev/usbmon"
 # A ring of so many bytes is wanted unless said otherwise: the kernel takes memory for it that
@@ -63,7 +61,7 @@ class _Drop(NamedTuple):
     count: int
 
 
-class KernelSource:
+class KernelSource(Source):
     """See `usbmon.sources.Source`. `way` is how events are taken, in words.
 
     Raises `SourceError` at the end of the iteration if the bus has gone.
