@@ -64,6 +64,12 @@ class Source:
         """Let go of all that is open."""
         raise NotImplementedError
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 class Kind(NamedTuple):
     """A row of `SOURCES`. `options` are those that its ``open`` takes, beside `report`."""
@@ -150,23 +156,10 @@ def open(spec: str, **options: Any) -> Source:
     return source
 
 
-class Capture:
-    """One source or several as one iterator of `Events`, in a ``with`` or until `close`."""
+def capture(*specs: str, **options: Any) -> Source:
+    """One source, or several as one; `options` as for `open`. Raises `SourceError`."""
+    if len(specs) == 1:
+        return open(specs[0], **options)
+    from usbmon.sources.several import Several
 
-    def __init__(self, *specs: str, **options: Any) -> None:
-        """`options`: see the ``open`` of each kind. Raises `SourceError`."""
-        if len(specs) == 1:
-            self.source = open(specs[0], **options)
-        else:
-            from usbmon.sources.several import Several
-
-            self.source = Several(specs, options)
-
-    def __iter__(self) -> Iterator[Events]:
-        return (batch for batch in self.source if len(batch))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.source.close()
+    return Several(specs, options)
