@@ -11,6 +11,7 @@ import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
+from usbmon import layout
 from usbmon.errors import SourceError
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ class Source:
     """Iterate over it for batches of `Events`, which may be empty: then nothing came for a while.
 
     `interfaces` is what the capture is of. The `dropped` of each grows between two batches, at the
-    place where events are missing; None: not known. The iteration ends by itself where the source
+    place where events are missing; None: not known. `clock` is that of the stamps. The iteration ends by itself where the source
     does, with `SourceError` if it did not end well: all events have been given then.
     """
 
     interfaces: list[Interface]
+    clock: int = layout.WALL
 
     @property
     def elapsed(self) -> float:
