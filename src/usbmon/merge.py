@@ -40,6 +40,8 @@ class _Input:
 
         batch = next((b for b in self._batches if len(b)), Events.empty())
         self.arena = batch.buffers[1]
+        self._comments = batch.comments
+        self._taken = 0
         self.rows = batch.rows
         if not len(batch):
             return
@@ -50,10 +52,13 @@ class _Input:
         self.times = np.maximum.accumulate(times)
         self._latest = int(self.times[-1])
 
-    def take(self, count: int) -> npt.NDArray[np.void]:
+    def take(self, count: int) -> tuple[npt.NDArray[np.void], dict[int, tuple[str, ...]]]:
+        """The next rows, and their comments."""
         taken, self.rows = self.rows[:count], self.rows[count:]
         self.times = self.times[count:]
-        return taken
+        begun, self._taken = self._taken, self._taken + count
+        comments = self._comments.items()
+        return taken, {at - begun: c for at, c in comments if begun <= at < self._taken}
 
 
 def merge(inputs: Sequence[Iterable[Events]], names: Sequence[str] = ()) -> Iterator[Events]:
@@ -91,12 +96,16 @@ def _next(cursors: Sequence[_Input]) -> Events:
     # The input whose batch ends first. At the time of its end itself, only inputs before it go on.
     first = min(waiting, key=lambda number: cursors[number].times[-1])
     horizon = cursors[first].times[-1]
-    parts, times, arenas, base = [], [], [], 0
+    parts: list[npt.NDArray[np.void]] = []
+    times, arenas, base = [], [], 0
+    comments: dict[int, tuple[str, ...]] = {}
     for number in waiting:
         cursor = cursors[number]
         count = int(np.searchsorted(cursor.times, horizon, "right" if number <= first else "left"))
         times.append(cursor.times[:count])
-        part = cursor.take(count).copy()
+        taken, told = cursor.take(count)
+        comments |= {sum(map(len, parts)) + at: texts for at, texts in told.items()}
+        part = taken.copy()
         numbered = part["urb"] != 0
         part["urb"][numbered] = part["urb"][numbered] * len(cursors) + number
         part["interface"] = number
@@ -108,4 +117,8 @@ def _next(cursors: Sequence[_Input]) -> Events:
     joined = np.concatenate([part.view((np.uint8, layout.ROW_SIZE)) for part in parts])
     order = np.argsort(np.concatenate(times), kind="stable")
     rows = joined[order].reshape(-1).view(row_dtype())
-    return Events(rows.view(np.uint8).data, memoryview(bytearray().join(arenas)))
+    events = Events(rows.view(np.uint8).data, memoryview(bytearray().join(arenas)))
+    if not comments:
+        return events
+    place = {old: new for new, old in enumerate(order.tolist()) if old in comments}
+    return events.commented({place[old]: texts for old, texts in comments.items()})
