@@ -37,9 +37,12 @@ ONCE = (event("S", A), event("C", A, 1))
 TWICE = (event("S", A), event("S", A, 0.1), event("C", A, 1), event("C", A, 1.1))
 
 
-
 def test_numbers_start_where_they_are_to():
-    assert number(*ONCE, event("S", B, 2), pairing=pairs.Pairing(first=7)) == [(7, 0), (7, 0), (8, 0)]
+    assert number(*ONCE, event("S", B, 2), pairing=pairs.Pairing(first=7)) == [
+        (7, 0),
+        (7, 0),
+        (8, 0),
+    ]
 
 
 # Events, their numbers and marks, and what is counted.

@@ -201,7 +201,11 @@ def test_options_behind_a_packet_are_passed_over():
     assert [place[0] for place in walk_pcapng(text, table(USB))[0]] == [28, len(text) - 36 + 28]
 
 
-COMMENT, FLAGS, HASH = wire.option(1, b"comment"), wire.option(2, bytes(4)), wire.option(3, b"12345")
+COMMENT, FLAGS, HASH = (
+    wire.option(1, b"comment"),
+    wire.option(2, bytes(4)),
+    wire.option(3, b"12345"),
+)
 END = wire.option(0, b"")
 
 
