@@ -12,8 +12,8 @@ def target(data: bytes) -> None:
     if events is None:
         return
     for order in "<>":
-        encoder = pcapng.PcapngEncoder(order=order, application="fuzz")
-        written = encoder.begin() + bytes(encoder.encode(events))
+        encoder = pcapng.PcapngEncoder(order=order)
+        written = encoder.begin(about={"application": "fuzz"}) + bytes(encoder.encode(events))
         again = harness.whole_and_cut(pcapng.PcapngDecoder, written)
         assert again is not None
         assert len(again) == len(events)

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbmon import FormatError
-from usbmon.compression import PIECE, Decompressor, detect, new_compressor, split_suffix
+from usbmon.compression import PIECE, Compressor, Decompressor, detect, split_suffix
 
 
 def _zst(data: bytes) -> bytes:
-    compressor = new_compressor("zst")
-    return compressor.compress(data) + compressor.flush()
+    compressor = Compressor("zst")
+    return compressor.compress(data) + compressor.end()
 
 
 PACK = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": _zst}
@@ -50,9 +50,9 @@ def test_members_stand_one_behind_the_other_as_after_cat(name, parts, step):
 
 @pytest.mark.parametrize("name", UNPACK)
 def test_what_is_compressed_other_programs_read(name):
-    compressor = new_compressor(name)
+    compressor = Compressor(name)
     data = b"".join(compressor.compress(DATA[at : at + 100]) for at in range(0, len(DATA), 100))
-    assert UNPACK[name](data + compressor.flush()) == DATA
+    assert UNPACK[name](data + compressor.end()) == DATA
 
 
 @each
@@ -127,3 +127,46 @@ def test_a_bomb_goes_off_a_piece_at_a_time(name):
         tracemalloc.stop()
     assert size == 1 << 26
     assert peak < 24 << 20
+
+
+@each
+@given(parts=st.lists(st.binary(max_size=300), min_size=1, max_size=5).filter(lambda p: p[0]))
+def test_what_was_synced_can_be_read_whatever_happens_then(name, parts):
+    compressor, out = Compressor(name), b""
+    for number in range(1, len(parts) + 1):
+        out += compressor.compress(parts[number - 1]) + compressor.sync()
+        so_far = b"".join(parts[:number])
+        assert _read(name, out) == (so_far, name not in ("gz", "zst"))
+        # Cut off here for good, it is a whole stream.
+        assert _read(name, out + compressor.ending) == (so_far, True)
+    assert _read(name, out + compressor.end()) == (b"".join(parts), True)
+
+
+def _read(name: str, data: bytes) -> tuple[bytes, bool]:
+    """What can be decompressed, and whether it ends as it is to."""
+    decompressor = Decompressor(name)
+    out = decompressor.decompress(data)
+    while not decompressor.needs_input:
+        out += decompressor.decompress()
+    return out, decompressor.is_complete or not data
+
+
+@pytest.mark.parametrize("name", UNPACK)
+def test_a_stream_that_was_cut_off_other_programs_read(name):
+    compressor = Compressor(name)
+    synced = compressor.compress(DATA) + compressor.sync()
+    compressor.compress(b"what comes too late")
+    assert UNPACK[name](synced + compressor.ending) == DATA
+
+
+@each
+def test_a_sync_with_nothing_new_costs_nothing(name):
+    compressor = Compressor(name)
+    compressor.compress(DATA)
+    assert len(compressor.sync()) > 0
+    assert compressor.sync() == b""
+
+
+@each
+def test_nothing_at_all_is_an_empty_stream(name):
+    assert _read(name, Compressor(name).end()) == (b"", True)

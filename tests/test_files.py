@@ -17,7 +17,7 @@ import usbmon
 from tests.helpers import corpus
 from usbmon import Events, FormatError, SourceError, compression, files
 from usbmon._kernel import KERNEL
-from usbmon.compression import new_compressor
+from usbmon.compression import Compressor
 from usbmon.formats import FORMATS
 from usbmon.formats.base import Interface
 
@@ -26,8 +26,8 @@ PCAP = corpus.CAPTURES / "hid-xhci" / "usbmon1.pcap"
 
 
 def zst(data: bytes) -> bytes:
-    compressor = new_compressor("zst")
-    return compressor.compress(data) + compressor.flush()
+    compressor = Compressor("zst")
+    return compressor.compress(data) + compressor.end()
 
 
 PACK = {"": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zst}

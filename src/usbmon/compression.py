@@ -6,6 +6,7 @@ files. zstd comes with Python 3.14 and from the package backports.zstd before.
 
 from __future__ import annotations
 
+import struct
 import sys
 from typing import Any, Final
 
@@ -112,8 +113,68 @@ class Decompressor:
         )
 
 
-def new_compressor(name: str) -> Any:
-    """An object with ``compress(data)`` and ``flush()``."""
+# What ends a zstd frame behind a flushed block: a last block, raw and empty (RFC 8878, 3.1.1.2).
+_ZST_LAST: Final = b"\x01\x00\x00"
+# The same in DEFLATE: a last block of fixed codes and nothing in it (RFC 1951, 3.2.3).
+_GZ_LAST: Final = b"\x03\x00"
+
+
+class Compressor:
+    """Compresses a stream that can be cut off: `sync` brings out all that was given so far, so that
+    it can be decompressed, and `ending` makes a whole stream of what was brought out.
+
+    bz2 and xz cannot do that within a stream: there a new one begins behind each `sync`, which
+    costs size; all tools read the one behind the other.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._stream = _new_compressor(name)
+        self._is_waiting = False  # for the next sync: something was given since the last
+        self._is_begun = False
+        self._sum = self._size = 0
+        self.ending = b""
+
+    def compress(self, data: bytes | memoryview) -> bytes:
+        if not len(data):
+            return b""  # of some compressions, the head of a new stream would come
+        self._is_waiting = True
+        if self.name == "gz":
+            import zlib
+
+            self._sum = zlib.crc32(data, self._sum)
+            self._size += len(data)
+        out: bytes = self._stream.compress(data)
+        return out
+
+    def sync(self) -> bytes:
+        """What is to be written before all given so far can be read."""
+        if not self._is_waiting:
+            return b""
+        self._is_waiting, self._is_begun = False, True
+        if self.name == "gz":
+            import zlib
+
+            self.ending = _GZ_LAST + struct.pack("<II", self._sum, self._size & 0xFFFF_FFFF)
+            synced: bytes = self._stream.flush(zlib.Z_SYNC_FLUSH)
+            return synced
+        if self.name == "zst":
+            self.ending = _ZST_LAST
+            flushed: bytes = self._stream.flush(mode=self._stream.FLUSH_BLOCK)
+            return flushed
+        ended: bytes = self._stream.flush()
+        self._stream = _new_compressor(self.name)
+        return ended
+
+    def end(self) -> bytes:
+        """What is left, and the end of the stream."""
+        if self._is_begun and not self._is_waiting and not self.ending:
+            return b""  # the last stream has ended, and the one after it has nothing in it
+        out: bytes = self._stream.flush()
+        return out
+
+
+def _new_compressor(name: str) -> Any:
     if name == "gz":
         import zlib
 

@@ -15,12 +15,13 @@ None there, Arrow has null.
 from __future__ import annotations
 
 import struct
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 from usbmon import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -31,6 +32,7 @@ _STRUCT: Final = struct.Struct("=" + "".join(field.code for field in layout.PACK
 _NAMES: Final = tuple(field.name for field in layout.PACKET + layout.OURS)
 _ISO: Final = struct.Struct("=ii")
 _DESCRIPTOR: Final = struct.Struct("=iIII")
+_NO_COMMENTS: Final[Mapping[int, tuple[str, ...]]] = MappingProxyType({})
 
 
 class Descriptor(NamedTuple):
@@ -72,6 +74,7 @@ class Event(NamedTuple):
     marks: tuple[str, ...]
     descriptors: tuple[Descriptor, ...]
     data: bytes
+    comments: tuple[str, ...] = ()
 
     @property
     def is_in(self) -> bool:
@@ -104,17 +107,24 @@ class Events:
     ``events.status``, ``events.ts`` and so on, one for each field of `usbmon.layout.ROW`, are NumPy
     columns (read-only views, no copy; `setup` has shape (n, 8)). ``events[i]`` is an `Event`;
     ``events[a:b]``, ``events[mask]`` and ``events[indexes]`` are `Events` that share the payload.
+    `comments` are what people wrote beside single events, by their place in the batch.
     """
 
-    __slots__ = ("__dict__", "_arena", "_length", "_rows")
+    __slots__ = ("__dict__", "_arena", "_length", "_rows", "comments")
 
-    def __init__(self, rows: memoryview, arena: memoryview) -> None:
+    def __init__(
+        self,
+        rows: memoryview,
+        arena: memoryview,
+        comments: Mapping[int, tuple[str, ...]] = _NO_COMMENTS,
+    ) -> None:
         """`rows`: bytes of whole rows; `arena`: what they point into. Neither is copied."""
         if len(rows) % _ROW:
             raise ValueError(f"rows are {_ROW} bytes each, not {len(rows)} bytes in all")
         self._rows = rows if rows.readonly else rows.toreadonly()
         self._arena = arena if arena.readonly else arena.toreadonly()
         self._length = len(rows) // _ROW
+        self.comments = comments
 
     @classmethod
     def empty(cls) -> Events:
@@ -136,19 +146,30 @@ class Events:
         if isinstance(key, slice):
             start, stop, step = key.indices(self._length)
             if step == 1:
-                return Events(self._rows[start * _ROW : max(start, stop) * _ROW], self._arena)
+                rows = self._rows[start * _ROW : max(start, stop) * _ROW]
+                return Events(rows, self._arena, self._comments_of(range(start, stop)))
         elif hasattr(key, "__index__") and not hasattr(key, "__len__"):
             return self._event(range(self._length)[key])
         import numpy as np
 
         picked = np.frombuffer(self._rows, np.uint8).reshape(-1, _ROW)[key]
-        return Events(np.ascontiguousarray(picked).reshape(-1).data, self._arena)
+        comments = _NO_COMMENTS
+        if self.comments:
+            comments = self._comments_of(np.arange(self._length)[key].tolist())
+        return Events(np.ascontiguousarray(picked).reshape(-1).data, self._arena, comments)
+
+    def _comments_of(self, places: Sequence[int]) -> Mapping[int, tuple[str, ...]]:
+        """The comments of the rows at these places, which are to be rows 0, 1, 2 and so on."""
+        if not self.comments:
+            return _NO_COMMENTS
+        told = self.comments
+        return {new: told[old] for new, old in enumerate(places) if old in told}
 
     def __iter__(self) -> Iterator[Event]:
         return map(self._event, range(self._length))
 
     def __eq__(self, other: object) -> bool:
-        """Same rows with the same payload, wherever it stands in the arenas."""
+        """Same rows with the same payload, wherever it stands in the arenas, and comments."""
         if not isinstance(other, Events):
             return NotImplemented
         return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
@@ -198,6 +219,7 @@ class Events:
                 for at in range(start, data, layout.DESCRIPTOR_SIZE)
             ),
             data=bytes(self._arena[data : start + row["captured"]]),
+            comments=self.comments.get(index, ()),
         )
 
     @property
@@ -247,8 +269,9 @@ class Events:
         if len(parts) == 1:
             return parts[0]
         rows = bytearray().join(part._rows for part in parts)
+        comments = _joined_comments(parts)
         if all(part._arena is parts[0]._arena for part in parts[1:]):
-            return cls(memoryview(rows), parts[0]._arena if parts else memoryview(b""))
+            return cls(memoryview(rows), parts[0]._arena if parts else memoryview(b""), comments)
         import numpy as np
 
         moved = np.frombuffer(rows, row_dtype())["data_at"]
@@ -257,7 +280,38 @@ class Events:
             moved[at : at + len(part)] += base
             at += len(part)
             base += len(part._arena)
-        return cls(memoryview(rows), memoryview(bytearray().join(part._arena for part in parts)))
+        arena = bytearray().join(part._arena for part in parts)
+        return cls(memoryview(rows), memoryview(arena), comments)
+
+    @property
+    def synthetic(self) -> npt.NDArray[np.bool_]:
+        """Where an event was not seen on a bus, but stands for what sysfs told of a device."""
+        import numpy as np
+
+        return np.asarray(self.marks & layout.SYNTHETIC != 0)
+
+    def commented(self, comments: Mapping[int, tuple[str, ...]]) -> Events:
+        """The same events with these comments."""
+        return Events(self._rows, self._arena, comments)
+
+    def cut(self, size: int) -> Events:
+        """The same events with `size` bytes of data each at most, as a snap length leaves them.
+
+        As where the kernel cuts: `len_cap` is what remains, `length` tells what was moved.
+        Isochronous descriptors stay, and so does what synthetic events hold.
+        """
+        import numpy as np
+
+        most = self.ndesc.astype(np.int64) * layout.DESCRIPTOR_SIZE + size
+        longer = (self.captured > most) & ~self.synthetic
+        if not longer.any():
+            return self
+        rows = bytearray(self._rows)
+        table = np.frombuffer(rows, row_dtype())
+        table["captured"][longer] = most[longer]
+        told = longer & self.present("len_cap")
+        table["len_cap"][told] = most[told]
+        return Events(memoryview(rows), self._arena, self.comments)
 
     def __repr__(self) -> str:
         if not self._length:
@@ -287,6 +341,15 @@ class Events:
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The Arrow PyCapsule interface: polars, pandas and DuckDB take the batch as it is."""
         return self.to_arrow().__arrow_c_stream__(requested_schema)
+
+
+def _joined_comments(parts: Iterable[Events]) -> Mapping[int, tuple[str, ...]]:
+    joined: dict[int, tuple[str, ...]] = {}
+    at = 0
+    for part in parts:
+        joined |= {at + place: texts for place, texts in part.comments.items()}
+        at += len(part)
+    return joined or _NO_COMMENTS
 
 
 def row_dtype() -> np.dtype[np.void]:

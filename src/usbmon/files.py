@@ -1,8 +1,9 @@
 """Trace files: open any, write any. The one place that opens a file for a format.
 
 Here: reading in blocks (a file, standard input, or a file that still grows), finding out what it
-is, decompressing; writing to a temporary name that takes the real one when all is well. Not here:
-formats and their detection (`usbmon.formats`), live devices (`usbmon.sources`).
+is, decompressing; writing, to a temporary name that takes the real one when all is well, or so that
+what cannot be had again survives. Not here: formats and their detection (`usbmon.formats`), live
+devices (`usbmon.sources`).
 
 What passes on is `Iterator[Events]`; memory does not depend on the size of the trace. Text of some
 size is scanned on two threads.
@@ -11,21 +12,25 @@ size is scanned on two threads.
 from __future__ import annotations
 
 import builtins
+import errno
 import os
 import stat
 import sys
 import time
+from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from usbmon import formats
 from usbmon._kernel import KERNEL
-from usbmon.compression import PIECE, Decompressor, detect, new_compressor, split_suffix
+from usbmon.compression import PIECE, Compressor, Decompressor, detect, split_suffix
 from usbmon.errors import FormatError, SourceError
 from usbmon.events import Events
+from usbmon.formats.base import Report
 from usbmon.formats.text import TextDecoder, cut, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     from usbmon.formats.base import Decoder, Encoder, Interface
@@ -193,8 +198,8 @@ class Trace:
                 at += used
                 if len(events):
                     yield events
-                # One turn takes all but the end of a block; the end of the last one needs more.
-                if not (final and used and at < len(block)):
+                # One turn takes all but the end of a block, mostly: reports end one, too.
+                if not used or at == len(block):
                     break
             rest[:] = block[at:]
             if final:
@@ -270,49 +275,106 @@ class Trace:
         return f"<Trace {self.name}: {self.format.name}{around}>"
 
 
+class _Target:
+    """Where the bytes of a file that is written go; of a regular file, `offset` is their end."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.is_standard_output = stream is sys.stdout.buffer
+        self.is_regular = not self.is_standard_output and stat.S_ISREG(
+            os.fstat(stream.fileno()).st_mode
+        )
+        self.offset = 0
+        self.reached = 0  # so many bytes were written of what was put last
+
+    def put(self, data: bytes | memoryview) -> None:
+        """All of it, or none as far as `offset` goes. Raises OSError."""
+        view = memoryview(data)
+        self.reached = 0
+        while self.reached < len(view):
+            rest = view[self.reached :]
+            if self.is_regular:
+                at = self.offset + self.reached
+                self.reached += os.pwrite(self._stream.fileno(), rest, at)
+            else:
+                self.reached += self._stream.write(rest)
+        self.offset += len(view)
+
+    def cut(self, offset: int) -> None:
+        """Forget what is behind `offset`, of a file that can do that."""
+        if self.is_regular:
+            with suppress(OSError):
+                os.ftruncate(self._stream.fileno(), offset)
+            self.offset = offset
+
+    def flush(self) -> None:
+        if self.is_standard_output:
+            self._stream.flush()
+
+    def close(self) -> None:
+        if not self.is_standard_output:
+            self._stream.close()
+
+
 class Writer:
     """A trace being written, as a context: what it is given stands under `path` when the block ends
     well, and nothing does when it does not.
 
+    With `live`, for what cannot be had a second time, it stands there from the start, for its owner
+    alone to read (a bus trace can hold keystrokes), and stays whatever happens: what was written
+    before the last `flush` is a valid file even if the program is killed. Uncompressed, that is so
+    after each `write`.
+
     `encoder` counts what the format cannot hold (`lost`) and has to make up (`made_up`), `size` is
-    the bytes written so far.
+    the bytes written so far, `events` how many events are safe in the file.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is a choice by itself)
         self,
         path: str | os.PathLike[str],
         *,
         format: str = "",
         force: bool = False,
-        encoder: Encoder | None = None,
+        live: bool = False,
         interfaces: Iterable[Interface] = (),
+        about: Mapping[str, str] = MappingProxyType({}),
+        comments: Iterable[str] = (),
     ) -> None:
         """`path`: "-" for standard output. `format`: a name in `formats.FORMATS`; "": as the suffix
-        says. `encoder`: one with options of its own. `force`: replace an existing file. Raises
-        `SourceError` where the file exists or cannot be made."""
+        says. `force`: replace an existing file. `interfaces`, `about`, `comments`: as
+        `Encoder.begin` takes them, when the first event comes. Raises `SourceError` where the file
+        exists or cannot be made."""
         self.path = os.fspath(path)
         inside, self.compression = split_suffix(self.path)
         chosen = formats.by_name(format) if format else formats.by_suffix(inside)
-        if encoder is None and chosen is None:
+        if chosen is None:
             names = ", ".join(f.name for f in formats.FORMATS if f.encoder)
             raise SourceError(
                 f"the name does not say which format; choose one of {names}", file=self.path
             )
-        self.encoder = encoder or chosen.new_encoder()  # type: ignore[union-attr]
-        self._compressor = new_compressor(self.compression) if self.compression else None
-        self._interfaces = interfaces
+        self.encoder = chosen.new_encoder()
+        self._compressor = Compressor(self.compression) if self.compression else None
+        self._head = interfaces, about, comments
         self._begun = False
-        self.size = 0
+        self._live = live
+        self._given = 0
+        self._safe = 0  # up to where the file is whole, with `events`
+        self.events = 0
+        self._error: SourceError | None = None
         self._temporary = ""
-        self._stream = self._open(force)
+        self._target = _Target(self._open(force))
+
+    @property
+    def size(self) -> int:
+        return self._target.offset
 
     def _open(self, force: bool) -> BinaryIO:
         if self.path == "-":
             return sys.stdout.buffer
         try:
-            special = not stat.S_ISREG(os.stat(self.path).st_mode)
+            exists, special = True, not stat.S_ISREG(os.stat(self.path).st_mode)
         except FileNotFoundError:
-            special = False
+            exists = special = False
         except OSError as error:
             raise SourceError(_reason(error), file=self.path) from None
         else:
@@ -321,34 +383,128 @@ class Writer:
         try:
             if special:  # a pipe or a device cannot be renamed to
                 return builtins.open(self.path, "wb", buffering=0)
-            self._temporary = f"{self.path}.{os.getpid()}.part"
-            return builtins.open(self._temporary, "xb", buffering=0)
+            if self._live and not exists:
+                return self._new(self.path)
+            temporary = f"{self.path}.{os.getpid()}.part"
+            stream = self._new(temporary)
+            self._temporary = temporary
+            if self._live:  # it takes the name now that it is sure to be there
+                self._take_name(stream)
         except OSError as error:
-            self._temporary = ""
             raise SourceError(f"cannot be written: {error.strerror}", file=self.path) from None
+        return stream
+
+    def _new(self, path: str) -> BinaryIO:
+        def opener(path: str, flags: int) -> int:
+            return os.open(path, flags, 0o600 if self._live else 0o666)
+
+        return builtins.open(path, "xb", buffering=0, opener=opener)
+
+    def _take_name(self, stream: BinaryIO) -> None:
+        try:
+            os.replace(self._temporary, self.path)
+            self._temporary = ""
+        except BaseException:
+            stream.close()
+            self._remove()
+            raise
+
+    def _remove(self) -> None:
+        """Leave no file of a temporary name behind."""
+        if self._temporary:
+            with suppress(FileNotFoundError):
+                os.unlink(self._temporary)
+            self._temporary = ""
 
     def write(self, events: Events) -> None:
         """Append a batch."""
+        self._begin()
+        self._given += len(events)
+        self._put(self.encoder.encode(events), events)
+
+    def report(self, report: Report) -> None:
+        """Append what is to be said of an interface at a time."""
+        self._begin()
+        self._put(self.encoder.report(report))
+
+    def drops(self, interface: int, total: int, ts: int) -> None:
+        """Say that up to a time (ns) so many events were dropped."""
+        self.report(Report(interface, ts, dropped=total, end=ts))
+
+    def note(self, text: str, ts: int, interface: int = 0) -> None:
+        """Say something of a time (ns)."""
+        self.report(Report(interface, ts, comments=(text,)))
+
+    def flush(self) -> None:
+        """Bring out what was written so far: from now on it can be read, whatever happens."""
+        self._begin()
+        if self._compressor is not None:
+            self._guarded(self._compressor.sync)
+        self._target.flush()
+        self._is_safe()
+
+    def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            self._put(self.encoder.begin(self._interfaces))
-        self._put(self.encoder.encode(events))
+            self._put(self.encoder.begin(*self._head))
+            if self._live and self._compressor is not None:
+                self.flush()  # so that there is a file that says what it is
 
-    def _put(self, data: bytes | memoryview) -> None:
-        if self._compressor is not None:
-            data = self._compressor.compress(data)
-        self._put_raw(data)
+    def _put(self, data: bytes | memoryview, events: Events | None = None) -> None:
+        compressor = self._compressor
+        if compressor is not None:
+            self._guarded(lambda: compressor.compress(data))
+        else:
+            self._guarded(lambda: data, events)
+            self._is_safe()
 
-    def _put_raw(self, data: bytes | memoryview) -> None:
-        view = memoryview(data)
-        self.size += len(view)
+    def _is_safe(self) -> None:
+        self._safe, self.events = self._target.offset, self._given
+
+    def _guarded(
+        self, make: Callable[[], bytes | memoryview], events: Events | None = None
+    ) -> None:
+        """Put what `make` gives. What cannot be written whole is cut off, so that the file ends
+        where something ends."""
+        if self._error is not None:
+            raise self._error
+        data: bytes | memoryview = b""
         try:
-            while view:
-                view = view[self._stream.write(view) :]
+            data = make()
+            self._target.put(data)
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise SourceError(f"cannot be written: {error.strerror}", file=self.path) from None
+            if events is not None and self._target.is_regular:
+                count, size = self.encoder.fitting(events, self._target.reached, len(data))
+                self.events += count
+                self._safe += size
+            self._cut_back()
+            self._error = SourceError(self._words(error), file=self.path)
+            raise self._error from None
+        except BaseException:
+            self._cut_back()  # interrupted; what may follow follows something whole
+            raise
+
+    def _cut_back(self) -> None:
+        if not self._target.is_regular:
+            return
+        self._target.cut(self._safe)
+        if self._compressor is not None:
+            with suppress(OSError):  # the end of what has been cut, in a few bytes
+                self._target.put(self._compressor.ending)
+            self._safe = self._target.offset
+            self._compressor = Compressor(self.compression)
+
+    def _words(self, error: OSError) -> str:
+        if not self._live or not self._target.is_regular:
+            return f"cannot be written: {error.strerror}"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        lost = self._given - self.events
+        return (
+            f"{'disk full' if full else f'cannot be written: {error.strerror}'}; "
+            f"{self.events:,} events are in it, {lost:,} that came after them are lost"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -360,25 +516,22 @@ class Writer:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if kind is None:
+            if (kind is None or self._live) and self._error is None:
                 self._finish()
         finally:
-            if self._stream is not sys.stdout.buffer:
-                self._stream.close()
-            if self._temporary:
-                os.unlink(self._temporary)
+            self._target.close()
+            self._remove()
 
     def _finish(self) -> None:
-        if not self._begun:
-            self._put(self.encoder.begin(self._interfaces))
+        self._begin()
         self._put(self.encoder.end())
         if self._compressor is not None:
-            self._put_raw(self._compressor.flush())
-        if self._stream is sys.stdout.buffer:
-            self._stream.flush()
-        elif self._temporary:
+            self._guarded(self._compressor.end)
+        self._target.flush()
+        self._is_safe()
+        if self._temporary:
             try:
-                self._stream.close()
+                self._target.close()
                 os.replace(self._temporary, self.path)
             except OSError as error:
                 raise SourceError(f"cannot be written: {error.strerror}", file=self.path) from None

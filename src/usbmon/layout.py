@@ -118,5 +118,9 @@ UNKNOWN, WALL, MONOTONIC = range(3)
 MARKS: Final = ("doubled", "orphan", "repaired", "synthetic")
 DOUBLED, ORPHAN, REPAIRED, SYNTHETIC = 1, 2, 4, 8
 
+# Synthetic events were not seen on a bus: they are what sysfs told of a device, as the control
+# transfers it stands for. Their `urb` numbers start here, where those of real ones never come.
+SYNTHETIC_URB: Final = 1 << 48
+
 XFER_TYPES: Final = ("iso", "interrupt", "control", "bulk")
 ISO_XFER, INTERRUPT, CONTROL, BULK = range(4)

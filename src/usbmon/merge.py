@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from usbmon import layout
 from usbmon.errors import UsbmonError
-from usbmon.events import Events, row_dtype
+from usbmon.events import Events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Input:
-    """One input: the batch at hand, and the times its rows are merged by.
+    """One input: what is left of the batch at hand, and the times it is merged by.
 
     Events stay in the order of their file. One that is out of order is merged by the latest time
     before it, which is when its reader saw it.
@@ -30,17 +30,15 @@ class _Input:
         self._batches = iter(batches)
         self._latest: int | None = None
         self.clock = ""
-        self.rows: npt.NDArray[np.void]
+        self.events = Events.empty()
         self.times: npt.NDArray[np.int64]
         self.advance()
 
     def advance(self) -> None:
-        """Take the next batch; with none left, `rows` is empty."""
+        """Take the next batch; with none left, `events` is empty."""
         import numpy as np
 
-        batch = next((b for b in self._batches if len(b)), Events.empty())
-        self.arena = batch.buffers[1]
-        self.rows = batch.rows
+        batch = self.events = next((b for b in self._batches if len(b)), Events.empty())
         if not len(batch):
             return
         self.clock = layout.CLOCKS[int(batch.clock[0])]
@@ -50,9 +48,10 @@ class _Input:
         self.times = np.maximum.accumulate(times)
         self._latest = int(self.times[-1])
 
-    def take(self, count: int) -> npt.NDArray[np.void]:
-        taken, self.rows = self.rows[:count], self.rows[count:]
-        self.times = self.times[count:]
+    def take(self, count: int) -> tuple[Events, npt.NDArray[np.int64]]:
+        """The next events, and their times."""
+        taken = self.events[:count], self.times[:count]
+        self.events, self.times = self.events[count:], self.times[count:]
         return taken
 
 
@@ -65,10 +64,10 @@ def merge(inputs: Sequence[Iterable[Events]], names: Sequence[str] = ()) -> Iter
     """
     cursors = [_Input(batches) for batches in inputs]
     _check_clocks(cursors, names)
-    while any(len(cursor.rows) for cursor in cursors):
+    while any(len(cursor.events) for cursor in cursors):
         yield _next(cursors)
         for cursor in cursors:
-            if not len(cursor.rows):
+            if not len(cursor.events):
                 cursor.advance()
 
 
@@ -87,42 +86,34 @@ def _next(cursors: Sequence[_Input]) -> Events:
     """The events that no batch to come can stand before."""
     import numpy as np
 
-    waiting = [number for number, cursor in enumerate(cursors) if len(cursor.rows)]
+    waiting = [number for number, cursor in enumerate(cursors) if len(cursor.events)]
     # The input whose batch ends first. At the time of its end itself, only inputs before it go on.
     first = min(waiting, key=lambda number: cursors[number].times[-1])
     horizon = cursors[first].times[-1]
     parts, times = [], []
     for number in waiting:
         cursor = cursors[number]
-        count = int(np.searchsorted(cursor.times, horizon, "right" if number <= first else "left"))
-        times.append(cursor.times[:count])
-        part = cursor.take(count).copy()
-        mark(part, number, len(cursors), number)
-        parts.append((part, cursor.arena))
+        side = "right" if number <= first else "left"
+        taken, when = cursor.take(int(np.searchsorted(cursor.times, horizon, side)))
+        parts.append(of_input(taken, number, len(cursors), number))
+        times.append(when)
     return interleave(parts, np.concatenate(times))
 
 
-def mark(rows: npt.NDArray[np.void], number: int, inputs: int, interface: int) -> None:
-    """Make these rows, a copy, those of one input among others."""
+def of_input(
+    events: Events, number: int, inputs: int, interface: int | npt.NDArray[np.int64]
+) -> Events:
+    """The events as those of one of several inputs, whose `urb` numbers no other has."""
+    rows = events.rows.copy()
     numbered = rows["urb"] != 0
     rows["urb"][numbered] = rows["urb"][numbered] * inputs + number
     rows["interface"] = interface
+    return Events(rows.view("u1").data, events.buffers[1], events.comments)
 
 
-def interleave(
-    parts: Sequence[tuple[npt.NDArray[np.void], memoryview]], times: npt.NDArray[np.int64]
-) -> Events:
-    """Rows, each part with its arena, in the order of `times`, which has one for each row of all
-    parts. The rows are changed: give copies."""
+def interleave(parts: Iterable[Events], times: npt.NDArray[np.int64]) -> Events:
+    """All of these in the order of `times`, which has one for each event; of the same time, in
+    their own order."""
     import numpy as np
 
-    base = 0
-    for rows, arena in parts:
-        rows["data_at"] += base
-        base += len(arena)
-    # Joining structured arrays by their bytes keeps the padding, and is many times faster.
-    joined = np.concatenate([rows.view((np.uint8, layout.ROW_SIZE)) for rows, _ in parts])
-    order = np.argsort(times, kind="stable")
-    rows = joined[order].reshape(-1).view(row_dtype())
-    arenas = bytearray().join(arena for _, arena in parts)
-    return Events(rows.view(np.uint8).data, memoryview(arenas))
+    return Events.concat(parts)[np.argsort(times, kind="stable")]

@@ -57,7 +57,8 @@ class Endpoint(NamedTuple):
 class Summary:
     """Counts over the events that `add` is given.
 
-    `summary["cut"]` and so on gives the counters of `usbmon._kernel.tally.TOTALS`.
+    `summary["cut"]` and so on gives the counters of `usbmon._kernel.tally.TOTALS`. Synthetic events
+    were not seen on a bus: `described` and `synthetic_transfers` tell of them, nothing else does.
     """
 
     def __init__(self) -> None:
@@ -65,6 +66,8 @@ class Summary:
         self._endpoints = _counters(_FEWEST * _WORDS)
         self._statuses = _counters(tally.STATUSES)
         self._packet_statuses = _counters(tally.STATUSES)
+        self._described: set[tuple[int, int]] = set()
+        self.synthetic_transfers = 0
 
     @classmethod
     def of(cls, batches: Iterable[Events]) -> Summary:
@@ -78,6 +81,7 @@ class Summary:
         """Count a batch more; batches come in the order of the trace."""
         self._make_room(self["endpoints"] + len(events))
         rows, arena = events.buffers
+        before = self["synthetic"]
         tally.tally(
             rows,
             len(events),
@@ -87,6 +91,16 @@ class Summary:
             self._statuses,
             self._packet_statuses,
         )
+        if self["synthetic"] > before:
+            self._add_synthetic(events)
+
+    def _add_synthetic(self, events: Events) -> None:
+        """What stands for descriptors is no traffic; it is counted by devices."""
+        told = events[events.synthetic]
+        self.synthetic_transfers += int((told.type == ord("C")).sum())
+        places = set(zip(told.busnum.tolist(), told.devnum.tolist(), strict=True))
+        if len(self._described) < _MOST:
+            self._described |= places
 
     def _make_room(self, endpoints: int) -> None:
         """Let the table, which takes three quarters of its size, take so many, up to a limit."""
@@ -148,6 +162,11 @@ class Summary:
         return sorted(found, key=lambda place: (place[0] or 0, place[1]))
 
     @property
+    def described(self) -> list[tuple[int, int]]:
+        """Bus and device numbers of what synthetic events tell of."""
+        return sorted(self._described)
+
+    @property
     def kinds(self) -> dict[str, int]:
         """How many events of each type, S, C and E."""
         endpoints = self.endpoints
@@ -179,6 +198,10 @@ class Summary:
             "statuses": _named(self.statuses),
             "iso_packet_statuses": _named(self.packet_statuses),
             "captured_bytes": self["captured"],
+            "descriptors": {
+                "devices": [{"busnum": b, "devnum": d} for b, d in self.described],
+                "transfers": self.synthetic_transfers,
+            },
         }
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 import struct
 import tracemalloc
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
@@ -24,9 +25,9 @@ def decoded(data: bytes, **options) -> tuple[Events, PcapngDecoder]:
     return Events.concat([decoder.feed(data), decoder.close()]), decoder
 
 
-def encoded(events: Events, interfaces=(), **options) -> bytes:
+def encoded(events: Events, interfaces=(), about=MappingProxyType({}), **options) -> bytes:
     encoder = PcapngEncoder(**options)
-    return encoder.begin(interfaces) + bytes(encoder.encode(events))
+    return encoder.begin(interfaces, about) + bytes(encoder.encode(events))
 
 
 def one_time(ts: int, options: bytes = b"", order: str = "<") -> int:
@@ -377,7 +378,7 @@ class TestOptions:
         assert decode(data + enhanced(packet(payload=b"y")))[0].data == b"x"
 
     def test_the_application_is_written(self):
-        _, decoder = decoded(encoded(Events.empty(), application="usbmon 1"))
+        _, decoder = decoded(encoded(Events.empty(), about={"application": "usbmon 1"}))
         assert decoder.about == {"application": "usbmon 1"}
 
 

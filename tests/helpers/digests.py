@@ -171,7 +171,8 @@ def _of_times(chance: random.Random) -> Iterator[tuple[str, str]]:
     textscan.unwrap(rows, _RANDOM_ROWS, state)
     yield "unwrap", _digest(memoryview(rows), state)
     for multiply, divide, bits in ((1, 1, 0), (1000, 1, 0), (10**9, 1, 0), (1, 10, 0), (1, 1, 40)):
-        words = struct.pack("=6q", 64, multiply, divide, bits, chance.randrange(-(2**32), 2**32), 0)
+        offset = chance.randrange(-(2**32), 2**32)
+        words = struct.pack("=7q", 64, multiply, divide, bits, offset, 0, 0)
         interfaces = memoryview(bytearray(words)).cast("q")
         blocks = b"".join(
             struct.pack("<8I", 6, 32, 0, high, low, 0, 0, 32)
@@ -179,7 +180,7 @@ def _of_times(chance: random.Random) -> Iterator[tuple[str, str]]:
             for low in _EXTREMES[:5]
         )
         out = bytearray(r.SIZE * 25)
-        counts = records.walk_pcapng(blocks, 0, out, False, interfaces, 0)
+        counts = records.walk_pcapng(blocks, 0, out, False, interfaces, 0, False)
         times = [row["ts"] for row in r.unpack(out)]
         yield f"times of pcapng, {multiply}/{divide}, 2**{bits}", _digest(counts, times)
 

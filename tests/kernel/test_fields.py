@@ -54,7 +54,8 @@ OURS = [
 ]
 SIZES = {"W8": "B", "W16": "H", "W32": "I", "W64": "Q"}
 LITTLE = int(struct.pack("=H", 1) == b"\x01\x00")
-MARKS_AND_CLOCKS = {"DOUBLED": 1, "ORPHAN": 2, "UNKNOWN": 0, "WALL": 1, "MONOTONIC": 2}
+MARKS_AND_CLOCKS = {"DOUBLED": 1, "ORPHAN": 2, "SYNTHETIC": 8}
+MARKS_AND_CLOCKS |= {"UNKNOWN": 0, "WALL": 1, "MONOTONIC": 2}
 
 USBD = ("usbd_status", "usbd_function")
 ISO_COUNTS = ("error_count", "numdesc")

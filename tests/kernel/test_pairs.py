@@ -36,6 +36,15 @@ A, B = 0xFFFF9F6B5D2E6300, 0xFFFF9F6B5D2E63C0
 ONCE = (event("S", A), event("C", A, 1))
 TWICE = (event("S", A), event("S", A, 0.1), event("C", A, 1), event("C", A, 1.1))
 
+
+def test_numbers_start_where_they_are_to():
+    assert number(*ONCE, event("S", B, 2), pairing=pairs.Pairing(first=7)) == [
+        (7, 0),
+        (7, 0),
+        (8, 0),
+    ]
+
+
 # Events, their numbers and marks, and what is counted.
 CASES = {
     "a submission and its completion": (ONCE, [(1, 0), (1, 0)], {}),

@@ -20,7 +20,7 @@ NO_ERRNOS = memoryview(struct.pack("=2q", -1, -1)).cast("q")
 
 
 def interface(header: int, **fields: int) -> list[int]:
-    values = {"multiply": 1, "divide": 1, "bits": 0, "offset": 0, "packets": 0, **fields}
+    values = dict.fromkeys(records.INTERFACE[1:], 0) | {"multiply": 1, "divide": 1, **fields}
     return [header, *(values[name] for name in records.INTERFACE[1:])]
 
 
@@ -178,11 +178,17 @@ def test_a_pcap_record_larger_than_any_ends_the_walk(size):
 
 
 def walk_pcapng(
-    text: bytes, interfaces: memoryview, *, order: str = "<", base: int = 0, rows: int = 8
+    text: bytes,
+    interfaces: memoryview,
+    *,
+    order: str = "<",
+    base: int = 0,
+    rows: int = 8,
+    singly: bool = False,
 ) -> tuple[list[tuple[int, int, int, int]], int]:
     """Place, size, time and interface of each packet, and where the walk ended."""
     out = rubbish(rows)
-    count, end = records.walk_pcapng(text, 0, out, order == ">", interfaces, base)
+    count, end = records.walk_pcapng(text, 0, out, order == ">", interfaces, base, singly)
     found = r.unpack(out[: count * r.SIZE])
     return [(p["data_at"], p["captured"], p["ts"], p["interface"]) for p in found], end
 
@@ -202,12 +208,52 @@ def test_enhanced_packets(order):
         len(text),
     )
     # Those of an interface that is not USB are counted, and passed over.
-    assert interfaces.tolist()[5::6] == [1, 1, 1]
+    assert interfaces.tolist()[5::7] == [1, 1, 1]
 
 
 def test_options_behind_a_packet_are_passed_over():
-    text = wire.enhanced(b"12345", options=wire.option(1, b"a comment")) + wire.enhanced(b"6")
+    text = wire.enhanced(b"12345", options=wire.option(2, bytes(4))) + wire.enhanced(b"6")
     assert [place[0] for place in walk_pcapng(text, table(USB))[0]] == [28, len(text) - 36 + 28]
+
+
+COMMENT, FLAGS, HASH = (
+    wire.option(1, b"comment"),
+    wire.option(2, bytes(4)),
+    wire.option(3, b"12345"),
+)
+END = wire.option(0, b"")
+
+
+@pytest.mark.parametrize("options", [b"\1\0\0\0", COMMENT, COMMENT + END, FLAGS + HASH + COMMENT])
+@pytest.mark.parametrize("size", range(5))
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_packet_with_a_comment_ends_the_walk_unless_it_is_taken_singly(options, size, order):
+    if order == ">":
+        options = b"\0\1\0\0"
+    first = wire.enhanced(b"1", order=order)
+    text = first + wire.enhanced(bytes(size), options=options, order=order) + first
+    interfaces = table(USB)
+    found, end = walk_pcapng(text, interfaces, order=order)
+    assert (len(found), end, interfaces[5]) == (1, len(first), 1)
+    found, end = walk_pcapng(text, interfaces, order=order, singly=True)
+    assert (len(found), end, interfaces[5]) == (3, len(text), 4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [FLAGS, FLAGS + END, END + COMMENT, HASH + END, struct.pack("<HHHH", 2, 65535, 1, 0)],
+)
+@pytest.mark.parametrize("size", range(5))
+def test_other_options_do_not_end_it(options, size):
+    text = wire.enhanced(bytes(size), options=options) * 2
+    assert walk_pcapng(text, table(USB))[1] == len(text)
+
+
+def test_a_packet_of_an_interface_that_is_taken_singly_ends_the_walk():
+    interfaces = table(USB, interface(64, singly=1))
+    text = wire.enhanced(b"1") + wire.enhanced(b"2", number=1)
+    assert walk_pcapng(text, interfaces)[1] == len(text) // 2
+    assert len(walk_pcapng(text, interfaces, singly=True)[0]) == 2
 
 
 def test_the_rows_that_there_are_end_the_walk():

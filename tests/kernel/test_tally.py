@@ -261,6 +261,16 @@ def test_the_bytes_of_a_doubled_event_count_once():
     assert found == {"S": 2, "C": 2, "requested": 64, "moved": 64, "repeated": 2}
 
 
+def test_a_synthetic_event_is_counted_as_such_and_as_nothing_else():
+    made = {**C, "marks": 8, "devnum": 9, "status": -32, "ts": 0, "payload": bytes(9)}
+    with_it, without = Counters().add(made, S, made, C), Counters().add(S, C)
+    assert with_it["synthetic"] == 2
+    with_it.totals[tally.TOTALS.index("synthetic")] = 0
+    assert with_it.totals == without.totals
+    assert with_it.endpoints == without.endpoints
+    assert nonzero(with_it.statuses) == nonzero(without.statuses)
+
+
 def test_a_negative_length_moves_nothing():
     assert endpoint_of({**C, "length": 2**32 - 1}) == {"C": 1}
 
@@ -338,6 +348,7 @@ CENSUS = {
         BULK | {"no interval", "iso", "no iso interval"},
     ),
     "Windows": ({"absent": 0}, BULK | {"windows"}),
+    "synthetic": ({"marks": 8, "xfer_flags": 1, "ts": 1, "len_cap": 9}, {"synthetic"}),
     "no time": ({"type": "E", "absent": r.LINUX | r.absent("ts")}, BULK | {"no time"}),
     "cut by the file": ({"payload": bytes(3), "len_cap": 4}, BULK | {"len_cap"}),
     "data as the kernel kept them": ({"payload": bytes(3), "length": 4}, BULK),

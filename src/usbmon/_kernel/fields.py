@@ -76,6 +76,7 @@ USBPCAP = _NO["interval"] | _NO["xfer_flags"] | _NO["len_cap"]
 
 DOUBLED = _layout.DOUBLED
 ORPHAN = _layout.ORPHAN
+SYNTHETIC = _layout.SYNTHETIC
 UNKNOWN = _layout.UNKNOWN
 WALL = _layout.WALL
 MONOTONIC = _layout.MONOTONIC

@@ -278,13 +278,13 @@ class Pairing:
     than the table holds (some 65,000) were in flight; such a trace is not of a kernel.
     """
 
-    def __init__(self, window: int = 20_000_000) -> None:
+    def __init__(self, window: int = 20_000_000, first: int = 1) -> None:
         """`window`: how far apart (ns) the two stamps of one event can be; each reader stamps for
-        itself, in recorded traces up to 10 ms later than another."""
+        itself, in recorded traces up to 10 ms later than another. `first`: the first number."""
         self._window = window
         self._table = memoryview(bytearray(_SMALLEST * 64)).cast("Q")
         self._counts = memoryview(bytearray(8 * len(COUNTS))).cast("q")
-        self._counts[0] = 1
+        self._counts[0] = first
         self.forgotten = 0
 
     def number(self, rows: memoryview, count: int) -> None:

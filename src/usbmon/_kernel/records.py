@@ -36,8 +36,9 @@ _PCAPNG = cython.declare(cython.int, PCAPNG)
 
 # Words of one interface in the table that `walk_pcapng` and `unpack` take: what its records are
 # (0: not USB, 48 or 64: the kernel's header, 249: USBPcap), how to make nanoseconds of its stamps
-# (multiply, divide, or a binary fraction of so many bits), what to add to them (s), packets seen.
-INTERFACE = ("records", "multiply", "divide", "bits", "offset", "packets")
+# (multiply, divide, or a binary fraction of so many bits), what to add to them (s), packets seen,
+# and whether its packets are taken one at a time.
+INTERFACE = ("records", "multiply", "divide", "bits", "offset", "packets", "singly")
 INTERFACE_WORDS = len(INTERFACE)
 
 # Kernel fields of more than one byte: offset and size, for captures of the other byte order. The
@@ -67,6 +68,18 @@ def _load32(
     else:
         value = int.from_bytes(p[at : at + 4], "big" if big else "little")
     return value
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _load16(
+    p: cython.pointer[cython.const[cython.uchar]], at: cython.Py_ssize_t, big: cython.bint
+) -> cython.int:
+    if big:
+        return (p[at] << 8) | p[at + 1]
+    return p[at] | (p[at + 1] << 8)
 
 
 @cython.cfunc
@@ -288,6 +301,27 @@ def walk_pcap(
     return n, at, bool(lost)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _has_comment(
+    p: cython.pointer[cython.const[cython.uchar]],
+    at: cython.Py_ssize_t,
+    end: cython.Py_ssize_t,
+    big: cython.bint,
+) -> cython.bint:
+    """Whether there is an opt_comment among the options of a block, which start behind `at`, at its
+    next multiple of four from the block's `end`."""
+    code: cython.int
+    at = end - (end - at) // 4 * 4
+    while at + 4 <= end:
+        code = _load16(p, at, big)
+        if code < 2:
+            return code == 1
+        at += 4 + (_load16(p, at + 2, big) + 3) // 4 * 4
+    return False
+
+
 def walk_pcapng(
     text: cython.const[cython.uchar][::1],
     start: cython.Py_ssize_t,
@@ -295,16 +329,18 @@ def walk_pcapng(
     big: cython.bint,
     interfaces: cython.longlong[::1],
     base: cython.int,
+    singly: cython.bint,
 ) -> tuple[int, int]:
     """Enhanced Packet Blocks of pcapng, up to the first block of another type or a malformed one.
 
     `interfaces` holds the section's interfaces; `base` is the number of the first of them in the
-    file. Packets of interfaces that are not USB are counted and passed over. Returns how many rows
-    were filled and where the walk ended.
+    file. Packets of interfaces that are not USB are counted and passed over. Unless `singly`, the
+    walk ends also before a packet that has a comment, or is of an interface whose packets are taken
+    one at a time. Returns how many rows were filled and where the walk ended.
     """
     end: cython.Py_ssize_t = len(text)
     limit: cython.Py_ssize_t = len(rows) // f.W8
-    known: cython.longlong = len(interfaces) // 6
+    known: cython.longlong = len(interfaces) // 7
     at: cython.Py_ssize_t = start
     n: cython.Py_ssize_t = 0
     total: cython.longlong
@@ -335,7 +371,12 @@ def walk_pcapng(
             size = _load32(p, at + 20, big)
             if total & 3 or total < 32 + size or number >= known or at + total > end:
                 break
-            i = number * 6
+            i = number * 7
+            if not singly and (
+                interfaces[i + 6] != 0
+                or (total >= 36 + size and _has_comment(p, at + 28 + size, at + total - 4, big))
+            ):
+                break
             interfaces[i + 5] += 1
             if interfaces[i] != 0:
                 high = _load32(p, at + 12, big)
@@ -450,7 +491,7 @@ def unpack(
     with cython.nogil:
         for n in range(count):
             number = r16[n * f.W16 + f.INTERFACE]
-            header = interfaces[(number - base) * 6]
+            header = interfaces[(number - base) * 7]
             at = r64[n * f.W64 + f.DATA_AT]
             size = u32[n * f.W32 + f.CAPTURED]
             ts = r64[n * f.W64 + f.TS]

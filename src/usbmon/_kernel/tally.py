@@ -37,6 +37,7 @@ TOTALS = (
     "previous",
     "endpoints",
     "unlisted",
+    "synthetic",
 )
 ENDPOINT = ("key", "S", "C", "E", "requested", "moved", "errors", "cut", "partial", "repeated")
 TOTAL_WORDS = 16
@@ -45,6 +46,7 @@ STATUSES = 512  # -status of 0 to 510; the last counts all others
 
 _T = {name: place for place, name in enumerate(TOTALS)}
 _UNLISTED = cython.declare(cython.Py_ssize_t, _T["unlisted"])
+_SYNTHETIC = cython.declare(cython.Py_ssize_t, _T["synthetic"])
 
 
 @cython.cfunc
@@ -90,7 +92,8 @@ def tally(
 
     `endpoints` is an open hash table, a power of two of entries, keyed by bus, device, endpoint and
     type; when it is three quarters full, further endpoints are counted in ``unlisted`` alone. The
-    bytes of doubled events are not counted again.
+    bytes of doubled events are not counted again. Synthetic events are no traffic: they are counted
+    in ``synthetic`` alone.
     """
     mask: cython.Py_ssize_t = len(endpoints) // 10 - 1
     room: cython.Py_ssize_t = (mask + 1) // 4 * 3
@@ -147,6 +150,9 @@ def tally(
 
     with cython.nogil:
         for n in range(count):
+            if r8[n * f.W8 + f.MARKS] & f.SYNTHETIC:
+                totals[_SYNTHETIC] += 1
+                continue
             absent = r16[n * f.W16 + f.ABSENT]
             ts = r64[n * f.W64 + f.TS]
             if absent & f.NO_TS:
@@ -288,6 +294,9 @@ CENSUS = {
     "no time": "time of E events",
     "len_cap": "length that the kernel captured, where fewer bytes are in the trace",
     "no iso interval": "interval and start frame of isochronous URBs",
+    "synthetic": "descriptors read from sysfs, which this format cannot mark",
+    "comments": "comments",
+    "drops": "reports of dropped events",
 }
 
 
@@ -298,7 +307,8 @@ def census(
     descriptor_limit: cython.longlong,
     counts: cython.longlong[::1],
 ) -> None:
-    """Add to `counts` (one for each of `CENSUS`) what `count` rows hold and do not hold."""
+    """Add to `counts` (one for each of `CENSUS`) what `count` rows hold and do not hold. Synthetic
+    events are counted as such alone; comments and drops are in no row."""
     n: cython.Py_ssize_t
     absent: cython.int
     xfer: cython.int
@@ -320,6 +330,9 @@ def census(
         r16, _r32, u32, r64 = r8.cast("H"), r8.cast("i"), r8.cast("I"), r8.cast("q")
     with cython.nogil:
         for n in range(count):
+            if r8[n * f.W8 + f.MARKS] & f.SYNTHETIC:
+                counts[17] += 1
+                continue
             absent = r16[n * f.W16 + f.ABSENT]
             xfer = r8[n * f.W8 + f.XFER]
             ndesc = u32[n * f.W32 + f.NDESC]

@@ -1,7 +1,8 @@
 """What every codec is: a `Decoder` (bytes in, events out) or an `Encoder` (the way back).
 
-Here: the two contracts, the notes that a decoder takes of what it mended or passed over, and the
-bookkeeping that all share (chunks, ingest numbers). Not here: any format, any file.
+Here: the two contracts, the notes that a decoder takes of what it mended or passed over, what a
+file tells beside its events (interfaces, reports), and the bookkeeping that all share (chunks,
+ingest numbers). Not here: any format, any file.
 
 A decoder's contract, in three lines: `feed` bytes and it returns the events that are complete;
 `close` and it returns the rest; what is not of its format raises `FormatError`. Chunks may be cut
@@ -13,14 +14,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING, ClassVar, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from usbmon._kernel import pairs, tally
 from usbmon.errors import FormatError
 from usbmon.events import Events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 # What a decoder may note: is it an error where `strict` asks for one, and the words for it.
 NOTES: Final[dict[str, tuple[bool, str]]] = {
@@ -50,6 +52,16 @@ NOTES: Final[dict[str, tuple[bool, str]]] = {
 PLACES_KEPT: Final = 5
 _BUFFERS_KEPT: Final = 8
 _COMMENT_LIMIT: Final = 200
+COMMENTS_KEPT: Final = 100
+
+_CENSUS: Final = {name: place for place, name in enumerate(tally.CENSUS)}
+_SYNTHETIC: Final = _CENSUS["synthetic"]
+# What no format but pcapng has a place for, of `cannot_hold`.
+UNMARKED: Final = ("synthetic", "comments", "drops")
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+# An interface whose description starts so has no traffic: its packets are synthetic events.
+SYNTHETIC_WORDS: Final = "synthetic: "
 
 
 class Note:
@@ -116,22 +128,72 @@ class Notes(dict[str, Note]):
         return sum(note.count for note in self.values() if note.is_repair)
 
 
+class Drop(NamedTuple):
+    """So many events lost between two times (ns; `start` is None where nothing tells it)."""
+
+    start: int | None
+    end: int
+    lost: int
+
+
 class Interface:
-    """Where packets of a capture file came from: a pcapng interface, or a file as a whole."""
+    """Where packets of a capture file came from: a pcapng interface, or a file as a whole.
+
+    `about`: what else is known of it, by name ("os", "hardware", "filter"). `snaplen`: the most
+    bytes that a packet has in the file, 0 for no limit. `dropped`: how many events were lost, None
+    where nothing tells; `drops`: where, the first hundred places.
+    """
 
     def __init__(self, link_type: int, name: str = "", description: str = "") -> None:
         self.link_type = link_type
         self.name = name
         self.description = description
+        self.about: dict[str, str] = {}
+        self.comments: list[str] = []
+        self.snaplen = 0
         self.packets = 0
         self.dropped: int | None = None
+        self.drops: list[Drop] = []
+
+    @classmethod
+    def synthetic(cls, beside: str) -> Interface:
+        """The one for synthetic events, beside the interface of this name."""
+        words = f"{SYNTHETIC_WORDS}descriptors that sysfs told, not seen on the bus"
+        return cls(220, f"{beside or 'usbmon'}-devices", words)
+
+    @property
+    def is_synthetic(self) -> bool:
+        return self.description.startswith(SYNTHETIC_WORDS)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**vars(self), "drops": [drop._asdict() for drop in self.drops]}
 
     def __repr__(self) -> str:
         return f"<Interface {self.name or '?'} link type {self.link_type}>"
 
 
+class Report(NamedTuple):
+    """What a capture file says of an interface at a time (ns), between its events: the totals so
+    far of events received and dropped (`os_dropped`: by the system), and comments."""
+
+    interface: int
+    ts: int
+    received: int | None = None
+    dropped: int | None = None
+    os_dropped: int | None = None
+    start: int | None = None
+    end: int | None = None
+    comments: tuple[str, ...] = ()
+
+
 class Decoder(ABC):
-    """Bytes of one stream in, `Events` out. One object a stream."""
+    """Bytes of one stream in, `Events` out. One object a stream.
+
+    `about` has what the stream says of itself (hardware, os, application), `comments` the texts of
+    its comments, the first hundred of them, and `own_comments` those of the stream as a whole.
+    `on_report`, if set, is called with each `Report`; whoever uses `advance` gets the events before
+    a report first.
+    """
 
     format: ClassVar[str]
 
@@ -141,6 +203,10 @@ class Decoder(ABC):
         self.notes = Notes(file, strict)
         self.pairing = pairs.Pairing()
         self.interfaces: list[Interface] = []
+        self.about: dict[str, str] = {}
+        self.comments: list[str] = []
+        self.own_comments: list[str] = []
+        self.on_report: Callable[[Report], None] | None = None
         self.position = 0
         self.buffers = Buffers()
         self._rest = b""
@@ -220,19 +286,67 @@ class Encoder(ABC):
         self.buffers = Buffers()
         self._census = memoryview(bytearray(8 * len(tally.CENSUS))).cast("q")
 
-    def begin(self, interfaces: Iterable[Interface] = ()) -> bytes:
-        """What stands before the first event."""
+    def begin(
+        self,
+        interfaces: Iterable[Interface] = (),
+        about: Mapping[str, str] = _NOTHING,
+        comments: Iterable[str] = (),
+    ) -> bytes:
+        """What stands before the first event. `about` and `comments`: of the stream as a whole.
+        `interfaces` may get longer later: it is looked at again before each batch."""
+        self._count("comments", len(tuple(comments)))
+        return self.head(interfaces)
+
+    def head(self, interfaces: Iterable[Interface]) -> bytes:
+        """What stands before the first event, in a format that knows no comments."""
         return b""
 
     @abstractmethod
     def write(self, events: Events) -> bytes | memoryview:
-        """The bytes of these events."""
+        """The bytes of these events, none of which is synthetic or has comments."""
+
+    def write_marked(self, events: Events) -> bytes | memoryview:
+        """The bytes of events some of which are synthetic or have comments."""
+        self._count("comments", sum(map(len, events.comments.values())))
+        return self.write(events[~events.synthetic])
 
     def encode(self, events: Events) -> bytes | memoryview:
         """The bytes of these events; what does not fit is counted."""
         rows, _ = events.buffers
+        before = self._census[_SYNTHETIC]
         tally.census(rows, len(events), self.data_limit, self.descriptor_limit, self._census)
+        if events.comments or self._census[_SYNTHETIC] > before:
+            return self.write_marked(events)
         return self.write(events)
+
+    def fitting(self, events: Events, size: int, whole: int) -> tuple[int, int]:
+        """How many of the events just encoded are whole in the first `size` bytes of the `whole`
+        that was made of them, and how many bytes that is."""
+        census = bytes(self._census)
+        sizes = [len(self.encode(events[n : n + 1])) for n in range(len(events))]
+        self._census.cast("B")[:] = census  # they have been counted before
+        at = whole - sum(sizes)  # behind what stands before the first
+        if at > size:
+            return 0, 0
+        for count, one in enumerate(sizes):
+            if at + one > size:
+                return count, at
+            at += one
+        return len(events), at
+
+    def report(self, report: Report) -> bytes:
+        """What says so; nothing, in a format that has no place for it, where it is counted."""
+        self._count("comments", len(report.comments))
+        self._count("drops", report.dropped is not None)
+        return b""
+
+    def drops(self, interface: int, total: int, ts: int) -> bytes:
+        """What says that up to now (ns) so many events were dropped."""
+        return self.report(Report(interface, ts, dropped=total, end=ts))
+
+    def note(self, text: str, ts: int, interface: int = 0) -> bytes:
+        """What says `text` of a time (ns)."""
+        return self.report(Report(interface, ts, comments=(text,)))
 
     def end(self) -> bytes:
         """What stands behind the last event."""
@@ -245,6 +359,9 @@ class Encoder(ABC):
     @property
     def made_up(self) -> dict[str, int]:
         return self._counted(self.must_write)
+
+    def _count(self, name: str, count: int) -> None:
+        self._census[_CENSUS[name]] += count
 
     def _counted(self, names: tuple[str, ...]) -> dict[str, int]:
         counts = zip(tally.CENSUS, self._census, strict=True)

@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 from usbmon import layout
 from usbmon._kernel import records
 from usbmon.events import Events
-from usbmon.formats.base import Decoder, Encoder
+from usbmon.formats.base import UNMARKED, Decoder, Encoder
 
 _HEADERS: Final = (layout.PACKET_SIZE, layout.PACKET_SIZE_OLD)
 _NO_LIMIT: Final = records.LARGEST_RECORD
@@ -203,7 +203,7 @@ class BinaryEncoder(_BinaryEncoder):
 
     format: ClassVar[str] = "bin"
     header: ClassVar[int] = layout.PACKET_SIZE
-    cannot_hold: ClassVar[tuple[str, ...]] = ("len_cap", "nanoseconds", "windows")
+    cannot_hold: ClassVar[tuple[str, ...]] = ("len_cap", "nanoseconds", "windows", *UNMARKED)
     must_write: ClassVar[tuple[str, ...]] = (
         "no bus",
         "no interval",
@@ -225,5 +225,6 @@ class Binary48Encoder(_BinaryEncoder):
         "len_cap",
         "nanoseconds",
         "windows",
+        *UNMARKED,
     )
     must_write: ClassVar[tuple[str, ...]] = ("no bus", "no iso", "no date", "no time")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from usbmon import layout
 from usbmon._kernel import records
 from usbmon.events import Events
-from usbmon.formats.base import Decoder, Encoder, Interface
+from usbmon.formats.base import UNMARKED, Decoder, Encoder, Interface
 from usbmon.formats.binary import packed_size
 from usbmon.usb.errno import USBD_ERRNO
 
@@ -35,10 +35,24 @@ _MAGICS: Final = {
 }
 _FILE_HEADER: Final = 24
 _SNAPLEN: Final = 0x40000
+# ISODESC_MAX of drivers/usb/mon/mon_bin.c.
+_DESCRIPTORS_MOST: Final = 128 * layout.DESCRIPTOR_SIZE
 
 ERRNOS: Final = memoryview(
     struct.pack(f"{2 * len(USBD_ERRNO)}q", *(n for pair in USBD_ERRNO.items() for n in pair))
 ).cast("q")
+
+
+def snaplen_of(size: int) -> int:
+    """The snap length of a file whose events have so many bytes of data at most: the most that a
+    packet has, header and isochronous descriptors included. Other tools cut what is longer."""
+    return layout.PACKET_SIZE + _DESCRIPTORS_MOST + size
+
+
+def written_snaplen(interface: Interface) -> int:
+    """The snap length with which its packets are written; 0 for no limit. Those of other link types
+    become longer than they were."""
+    return interface.snaplen if interface.link_type == 220 else 0
 
 
 def is_foreign(order: str) -> bool:
@@ -117,11 +131,12 @@ class PcapDecoder(Decoder):
         if magic not in _MAGICS:
             raise self.fail(f"not a pcap file (it starts with {magic.hex(' ')})")
         self._order, self._nano = _MAGICS[magic]
-        major, minor, link_type = struct.unpack_from(self._order + "HH12xI", block, 4)
+        major, minor, snaplen, link_type = struct.unpack_from(self._order + "HH8xII", block, 4)
         if major != 2:
             raise self.fail(f"pcap version {major}.{minor} is not known; usbmon reads 2.x", 4)
         # The upper bits tell the length of a frame check sequence; USB has none.
         interface = Interface(link_type & 0xFFFF)
+        interface.snaplen = snaplen
         self.interfaces.append(interface)
         self._table[0] = LINK_TYPES.get(interface.link_type, 0)
 
@@ -146,7 +161,7 @@ class PcapEncoder(Encoder):
 
     format: ClassVar[str] = "pcap"
     link_type: ClassVar[int] = 220
-    cannot_hold: ClassVar[tuple[str, ...]] = ("nanoseconds", "windows")
+    cannot_hold: ClassVar[tuple[str, ...]] = ("nanoseconds", "windows", *UNMARKED)
     must_write: ClassVar[tuple[str, ...]] = (
         "no bus",
         "no interval",
@@ -161,9 +176,13 @@ class PcapEncoder(Encoder):
         self._nano = nano
         self._order = order
 
-    def begin(self, interfaces: Iterable[Interface] = ()) -> bytes:
+    def head(self, interfaces: Iterable[Interface]) -> bytes:
         magic = 0xA1B23C4D if self._nano else 0xA1B2C3D4
-        return struct.pack(self._order + "IHHiIII", magic, 2, 4, 0, 0, _SNAPLEN, self.link_type)
+        told = [
+            written_snaplen(interface) for interface in interfaces if not interface.is_synthetic
+        ]
+        snaplen = max(told) if told and all(told) else _SNAPLEN
+        return struct.pack(self._order + "IHHiIII", magic, 2, 4, 0, 0, snaplen, self.link_type)
 
     def write(self, events: Events) -> memoryview:
         rows, arena = events.buffers
@@ -182,5 +201,11 @@ class Pcap189Encoder(PcapEncoder):
 
     format: ClassVar[str] = "pcap189"
     link_type: ClassVar[int] = 189
-    cannot_hold: ClassVar[tuple[str, ...]] = ("interval", "xfer_flags", "nanoseconds", "windows")
+    cannot_hold: ClassVar[tuple[str, ...]] = (
+        "interval",
+        "xfer_flags",
+        "nanoseconds",
+        "windows",
+        *UNMARKED,
+    )
     must_write: ClassVar[tuple[str, ...]] = ("no bus", "no iso", "no date", "no time")

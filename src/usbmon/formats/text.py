@@ -15,7 +15,7 @@ from usbmon import layout
 from usbmon._kernel import textprint, textscan
 from usbmon.errors import FormatError
 from usbmon.events import Events
-from usbmon.formats.base import Buffers, Decoder, Encoder
+from usbmon.formats.base import UNMARKED, Buffers, Decoder, Encoder
 from usbmon.formats.mend import Mended, Mender, is_short
 
 _ROW: Final = layout.ROW_SIZE
@@ -207,6 +207,7 @@ class UEncoder(_TextEncoder):
         "date",
         "nanoseconds",
         "windows",
+        *UNMARKED,
     )
     must_write: ClassVar[tuple[str, ...]] = ("no bus", "no iso interval")
 
@@ -225,4 +226,5 @@ class TEncoder(_TextEncoder):
         "date",
         "nanoseconds",
         "windows",
+        *UNMARKED,
     )

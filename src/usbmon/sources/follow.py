@@ -149,7 +149,7 @@ def _copied(events: Events) -> Events:
     for number, payload in enumerate(payloads):
         rows["data_at"][number] = at
         at += len(payload)
-    return Events(rows.view("u1").data, memoryview(bytearray().join(payloads)))
+    return Events(rows.view("u1").data, memoryview(bytearray().join(payloads)), events.comments)
 
 
 def _size(events: Events) -> int:

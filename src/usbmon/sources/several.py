@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from usbmon import layout, sources
 from usbmon.errors import SourceError, UsbmonError
 from usbmon.events import Events
-from usbmon.merge import interleave, mark
+from usbmon.merge import interleave, of_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,23 +46,22 @@ class _Batch(NamedTuple):
 
 
 class _Waiting:
-    """A batch until all of it has been given: rows of its own, and the times to merge them by."""
+    """What is left of a batch, and the times to merge it by."""
 
     def __init__(self, batch: _Batch, events: Events) -> None:
         import numpy as np
 
         self.batch = batch
-        self.rows = events.rows.copy()
-        self.arena = events.buffers[1]
-        self.times: npt.NDArray[np.int64] = np.maximum.accumulate(self.rows["ts"])
+        self.events = events
+        self.times: npt.NDArray[np.int64] = np.maximum.accumulate(events.ts)
 
-    def take(self, until: int) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]:
+    def take(self, until: int) -> tuple[Events, npt.NDArray[np.int64]]:
         """Those that are not later."""
         import numpy as np
 
         count = int(np.searchsorted(self.times, until, "right"))
-        taken = self.rows[:count].copy(), self.times[:count]
-        self.rows, self.times = self.rows[count:], self.times[count:]
+        taken = self.events[:count], self.times[:count]
+        self.events, self.times = self.events[count:], self.times[count:]
         return taken
 
 
@@ -124,7 +123,7 @@ class Several(sources.Source):
                 elif len(batch.events):
                     waiting.append(_Waiting(batch, self._ours(batch.number, batch.events)))
             yield self._merge(waiting, everything=not left)
-            waiting = [one for one in waiting if len(one.rows)]
+            waiting = [one for one in waiting if len(one.events)]
         if error is not None:
             raise error
 
@@ -150,12 +149,15 @@ class Several(sources.Source):
 
     def _ours(self, number: int, events: Events) -> Events:
         """Of this source, by the wall clock."""
-        rows = events.rows.copy()
-        mark(rows, number, len(self.sources), rows["interface"] + self._bases[number])
-        monotonic = rows["clock"] == layout.MONOTONIC
+        interfaces = events.interface.astype("i8") + self._bases[number]
+        marked = of_input(events, number, len(self.sources), interfaces)
+        monotonic = marked.clock == layout.MONOTONIC
+        if not monotonic.any():
+            return marked
+        rows = marked.rows.copy()
         rows["ts"][monotonic] += self._offset
         rows["clock"][monotonic] = layout.WALL
-        return Events(rows.view("u1").data, events.buffers[1])
+        return Events(rows.view("u1").data, marked.buffers[1], marked.comments)
 
     def _merge(self, waiting: list[_Waiting], *, everything: bool) -> Events:
         """What has waited long enough, and what belongs before it, in order."""
@@ -167,10 +169,10 @@ class Several(sources.Source):
             return Events.empty()
         parts, times = [], []
         for one in waiting:
-            rows, when = one.take(max(ends))
-            parts.append((rows, one.arena))
+            events, when = one.take(max(ends))
+            parts.append(events)
             times.append(when)
-            if not len(one.rows):
+            if not len(one.events):
                 self._tell_drops(one.batch)
         return interleave(parts, np.concatenate(times))
 

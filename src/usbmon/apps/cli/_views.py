@@ -45,7 +45,7 @@ _STATUSES: Final = b"".join(
 _MARKS: Final = tuple(
     b"".join(
         f"  [{words}]".encode()
-        for bit, words in enumerate(("doubled", "no submission", "mended"))
+        for bit, words in enumerate(("doubled", "no submission", "mended", "from sysfs"))
         if marks >> bit & 1
     )
     for marks in range(256)
@@ -128,13 +128,14 @@ class LinesView(View):
             if self._zero is not None:
                 self._zero = zero
             text: bytes | memoryview = memoryview(out)[:size]
-            if self._colour or self._hexdump or self._width:
+            if self._colour or self._hexdump or self._width or events.comments:
                 text = self._adorn(bytes(text), events, start)
             yield bytes(text)
 
     def _adorn(self, text: bytes, events: Events, start: int) -> bytes:
-        shown = []
+        shown: list[str] = []
         for number, line in enumerate(text.decode().splitlines(), start):
+            shown += (f"# {comment}" for comment in _lines_of(events.comments.get(number, ())))
             at = self._columns(line)
             fitting = _fitted(line, at["info"], self._width) if self._width else line
             shown.append(_coloured(fitting, at) if self._colour else fitting)
@@ -147,6 +148,13 @@ class LinesView(View):
         absolute = self._time == "absolute" and line[4:5] == "-"
         width = lines.TIME_WIDTH[lines.ABSOLUTE if absolute else lines.RELATIVE] + 2
         return {name: width + column for name, column in lines.COLUMNS.items()}
+
+
+def _lines_of(comments: Iterable[str]) -> Iterator[str]:
+    """The lines of comments, with nothing in them that a terminal would obey."""
+    for comment in comments:
+        for line in comment.splitlines():
+            yield "".join(c if c.isprintable() else "?" for c in line)
 
 
 def _fitted(line: str, info: int, width: int) -> str:
@@ -258,6 +266,7 @@ _VALUES: Final[dict[str, Callable[[Event], Any]]] = {
     "interface": lambda e: e.interface,
     "marks": lambda e: list(e.marks),
     "data": lambda e: e.data.hex(),
+    "comments": lambda e: list(e.comments),
 }
 
 
@@ -308,6 +317,7 @@ class CsvView(_RecordsView):
 
     def _row(self, record: dict[str, Any]) -> list[Any]:
         record["marks"] = " ".join(record["marks"])
+        record["comments"] = " ".join(record["comments"])
         packets = (":".join(map(str, packet.values())) for packet in record["descriptors"])
         record["descriptors"] = " ".join(packets)
         return list(record.values())

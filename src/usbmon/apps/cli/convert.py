@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from usbmon._kernel import tally
 from usbmon.apps.cli import _common
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from usbmon.events import Events
-    from usbmon.files import Trace
-    from usbmon.formats.base import Encoder, Interface
+    from usbmon.files import Trace, Writer
+    from usbmon.formats.base import Decoder, Encoder, Interface, Report
+
+
+# What `Encoder.lost` counts beside events.
+_NO_EVENTS: Final = (tally.CENSUS["comments"], tally.CENSUS["drops"])
 
 
 def targets() -> list[str]:
@@ -74,10 +80,17 @@ def command(
             stack.enter_context(files.open(path, format=source_format or "", strict=strict))
             for path in inputs
         ]
+        first = traces[0].decoder
         writer = files.Writer(
-            output, format=target_format or "", force=force, interfaces=_Interfaces(traces)
+            output,
+            format=target_format or "",
+            force=force,
+            interfaces=_Interfaces(traces),
+            about=first.about if len(traces) == 1 else {},
+            comments=first.own_comments if len(traces) == 1 else (),
         )
         with writer:
+            _pass_reports(traces, writer)
             count = 0
             for batch in _joined(traces):
                 count += len(batch)
@@ -85,7 +98,7 @@ def command(
     for trace in traces:
         _common.warn_of(trace.decoder.notes, trace.name)
     if not quiet:
-        _report(output, count, writer.encoder)
+        _report(output, count, writer.encoder, traces)
 
 
 def _joined(traces: Sequence[Trace]) -> Iterator[Events]:
@@ -95,6 +108,22 @@ def _joined(traces: Sequence[Trace]) -> Iterator[Events]:
     from usbmon.merge import merge
 
     return merge(batches, [trace.name for trace in traces])
+
+
+def _pass_reports(traces: Sequence[Trace], writer: Writer) -> None:
+    """Let what the inputs say between their events be said in the output too. A merged input is one
+    interface there, which has dropped what all of its own have."""
+    if len(traces) == 1:
+        traces[0].decoder.on_report = writer.report
+        return
+    for number, trace in enumerate(traces):
+        trace.decoder.on_report = partial(_pass_merged, writer, trace.decoder, number)
+
+
+def _pass_merged(writer: Writer, decoder: Decoder, number: int, report: Report) -> None:
+    told = [interface.dropped for interface in decoder.interfaces if interface.dropped is not None]
+    dropped = None if report.dropped is None else sum(told)
+    writer.report(report._replace(interface=number, dropped=dropped, received=None))
 
 
 class _Interfaces:
@@ -113,10 +142,28 @@ class _Interfaces:
         return iter([Interface(220, os.path.basename(name)) for name in names])  # noqa: PTH119
 
 
-def _report(output: str, count: int, encoder: Encoder) -> None:
+def _report(output: str, count: int, encoder: Encoder, traces: Sequence[Trace]) -> None:
     written = "standard output" if output == "-" else output
     size = "" if output == "-" else f", {_common.size_words(os.stat(output).st_size)}"  # noqa: PTH116
     click.echo(f"{written}: {count:,} events as {encoder.format}{size}", err=True)
     for what, told in (("lost", encoder.lost), ("written as 0", encoder.made_up)):
         for words, number in told.items():
-            click.echo(f"  {what}: {words} ({number:,} events)", err=True)
+            unit = "" if words in _NO_EVENTS else " events"
+            click.echo(f"  {what}: {words} ({number:,}{unit})", err=True)
+    for words, number in _passed_over(traces).items():
+        if number:
+            click.echo(f"  lost: {words} ({number:,})", err=True)
+
+
+def _passed_over(traces: Sequence[Trace]) -> dict[str, int]:
+    """What the inputs have that is nothing of usbmon."""
+    from usbmon.formats.pcap import LINK_TYPES
+
+    interfaces = [i for trace in traces for i in trace.decoder.interfaces]
+    unknown = [n for trace in traces if (n := trace.decoder.notes.get("unknown block"))]
+    return {
+        "packets that are not of USB": sum(
+            i.packets for i in interfaces if i.link_type not in LINK_TYPES
+        ),
+        "blocks of other types": sum(note.count for note in unknown),
+    }

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from usbmon.files import Trace
-    from usbmon.formats.base import Interface
+    from usbmon.formats.base import Decoder, Interface
     from usbmon.summary import Endpoint, Summary
 
 _LABEL: Final = 13
 _TYPE_WORDS: Final = {"control": "Ctrl", "bulk": "Bulk", "interrupt": "Intr", "iso": "Isoc"}
 _COMMENTS_SHOWN: Final = 5
+_DROPS_SHOWN: Final = 3
 
 
 @click.command("info", short_help="Say what is in a trace, and how far to trust it.")
@@ -88,9 +89,9 @@ def report(trace: Trace, summary: Summary) -> dict[str, Any]:
         "variant": decoder.variant,
         "compression": trace.compression,
         "size": trace.size,
-        "interfaces": [vars(interface) for interface in decoder.interfaces],
-        "about": getattr(decoder, "about", {}),
-        "comments": getattr(decoder, "comments", []),
+        "interfaces": [interface.as_dict() for interface in decoder.interfaces],
+        "about": decoder.about,
+        "comments": decoder.comments,
         **summary.as_dict(),
         "honesty": honesty(trace, summary),
     }
@@ -170,15 +171,7 @@ def _facts(trace: Trace, summary: Summary) -> Iterator[tuple[str, str]]:
         yield "size", size_words(trace.size)
     for number, interface in enumerate(decoder.interfaces):
         yield f"interface {number}", _interface_words(interface)
-    for label, text in getattr(decoder, "about", {}).items():
-        yield label, text.strip()
-    comments = getattr(decoder, "comments", [])
-    for comment in comments[:_COMMENTS_SHOWN]:
-        yield "comment", " ".join(comment.split())
-    if len(comments) > _COMMENTS_SHOWN:
-        yield "", f"and {len(comments) - _COMMENTS_SHOWN} more comments (see --json)"
-    for statistics in getattr(decoder, "statistics", []):
-        yield "statistics", statistics.decode().strip()
+    yield from _said(decoder)
     yield "clock", _CLOCKS[summary.clock]
     if summary.start is not None and summary.end is not None:
         yield "start", clock_words(summary.clock, summary.start)
@@ -196,6 +189,31 @@ def _facts(trace: Trace, summary: Summary) -> Iterator[tuple[str, str]]:
         yield "buses", ", ".join(map(str, summary.buses)) or "not told"
         devices = (f"{bus or '?'}.{device:03}" for bus, device in summary.devices)
         yield "devices", ", ".join(devices)
+    if summary["synthetic"]:
+        yield "descriptors", _described_words(summary)
+
+
+def _said(decoder: Decoder) -> Iterator[tuple[str, str]]:
+    """What the trace says of itself, in words."""
+    for label, text in decoder.about.items():
+        yield label, text.strip()
+    comments = decoder.comments
+    for comment in comments[:_COMMENTS_SHOWN]:
+        yield "comment", " ".join(comment.split())
+    if len(comments) > _COMMENTS_SHOWN:
+        yield "", f"and {len(comments) - _COMMENTS_SHOWN} more comments (see --json)"
+    for statistics in getattr(decoder, "statistics", []):
+        yield "statistics", statistics.decode().strip()
+
+
+def _described_words(summary: Summary) -> str:
+    devices = _counted(len(summary.described), "device")
+    transfers = _counted(summary.synthetic_transfers, "transfer")
+    return f"{devices}, {transfers} read from sysfs, not seen on the bus"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _format_words(trace: Trace) -> str:
@@ -218,10 +236,12 @@ def _interface_words(interface: Interface) -> str:
     from usbmon.formats.pcap import LINK_TYPE_WORDS
 
     kind = LINK_TYPE_WORDS.get(interface.link_type, "not of USB")
-    name = " ".join(part for part in (interface.name, interface.description) if part)
-    told = f", {interface.dropped:,} dropped" if interface.dropped is not None else ""
-    packets = f"{interface.packets:,} packets{told}"
-    return f"link type {interface.link_type} {kind}, {packets}{f', {name}' if name else ''}"
+    parts = [f"link type {interface.link_type} {kind}", f"{interface.packets:,} packets"]
+    if interface.dropped is not None:
+        parts.append(f"{interface.dropped:,} dropped")
+    parts.append(" ".join(part for part in (interface.name, interface.description) if part))
+    parts += (f"{name} {text}" for name, text in interface.about.items())
+    return ", ".join(part for part in parts if part)
 
 
 _ENDPOINT_HEADS: Final = (
@@ -276,6 +296,19 @@ def _table(
         yield ("  " + "  ".join(cells)).rstrip()
 
 
+def _drop_words(trace: Trace, clock: str) -> Iterator[str]:
+    """Where events were dropped: the first few places."""
+    drops = [drop for interface in trace.decoder.interfaces for drop in interface.drops]
+    for drop in sorted(drops, key=lambda drop: drop.end)[:_DROPS_SHOWN]:
+        until = clock_words(clock, drop.end)
+        when = f"before {until}"
+        if drop.start is not None:
+            when = f"between {clock_words(clock, drop.start)} and {until}"
+        yield f"{drop.lost:,} {when}"
+    if len(drops) > _DROPS_SHOWN:
+        yield f"and at {len(drops) - _DROPS_SHOWN} more places (see --json)"
+
+
 def _trust(trace: Trace, summary: Summary) -> Iterator[tuple[bool, str, str]]:
     """The counts of `honesty` in words: whether all is well, what, and how many."""
     told = honesty(trace, summary)
@@ -304,6 +337,7 @@ def _trust(trace: Trace, summary: Summary) -> Iterator[tuple[bool, str, str]]:
         rows.append((True, "drops", "not told by this trace"))
     else:
         row("dropped", "drops", "events were dropped while capturing")
+        rows += ((False, "", words) for words in _drop_words(trace, summary.clock))
     row("repairs", "repairs", "")
     yield from rows
     for note in trace.decoder.notes.values():

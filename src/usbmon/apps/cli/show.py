@@ -42,7 +42,8 @@ FORMATS: Final = ("lines", "u", "t", "json", "ndjson", "csv")
     type=click.Choice(FORMATS),
     default="lines",
     show_default=True,
-    help="u, t: as the kernel prints them. json: one array; ndjson: one object a line.",
+    help="u, t: as the kernel prints them, without what is from sysfs. json: one array; ndjson: "
+    "one object a line.",
 )
 @click.option("-n", "--limit", type=click.IntRange(min=0), metavar="N", help="Stop after N events.")
 @click.option("--reverse", is_flag=True, help="Last event first; with -n, the last N.")
@@ -84,6 +85,10 @@ def command(
       status     errno, name and number; "-" in submissions
       length     bytes asked for (S) or transferred (C)
       then       the setup packet in words, and the first bytes of data
+      marks      [no submission]: the trace starts after it; [doubled]: recorded
+                 twice; [mended]: the line was damaged; [from sysfs]: not seen on
+                 the bus, but what was known of a device when the capture began
+    A line that starts with # is a comment on the event below it.
 
     \b
     Examples:
@@ -188,13 +193,13 @@ def backwards(batches: Iterator[Events], limit: int | None) -> Iterator[Events]:
             rows, arena = batch.buffers
             spool.write(rows)
             spool.write(arena)
-            sizes.append((len(rows), len(arena)))
+            sizes.append((len(rows), len(arena), batch.comments))
         end = spool.tell()
-        for rows_size, arena_size in reversed(sizes):
+        for rows_size, arena_size, comments in reversed(sizes):
             end -= rows_size + arena_size
             spool.seek(end)
             rows, arena = (memoryview(spool.read(size)) for size in (rows_size, arena_size))
-            yield Events(rows, arena)[::-1]
+            yield Events(rows, arena, comments)[::-1]
 
 
 def _last(batches: Iterator[Events], limit: int) -> Iterator[Events]:
