@@ -539,7 +539,7 @@ class PcapngEncoder(Encoder):
         elif number >= max(1, len(self._written)):
             number = 0
         if report.dropped is not None:
-            self._told[number] = report.dropped
+            self._told[number] = max(report.dropped, self._told.get(number, 0))
         return new + self._statistics(report._replace(interface=number))
 
     def end(self) -> bytes:
@@ -555,7 +555,7 @@ class PcapngEncoder(Encoder):
                 )
             )
             for number, interface in enumerate(self._written)
-            if interface.dropped is not None and self._told.get(number) != interface.dropped
+            if interface.dropped is not None and interface.dropped > self._told.get(number, -1)
         )
 
     def _statistics(self, report: Report) -> bytes:
