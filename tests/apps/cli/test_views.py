@@ -205,7 +205,7 @@ class TestRecords:
             for name, value in record.items():
                 if name == "descriptors":
                     value = " ".join(":".join(map(str, d.values())) for d in value)  # noqa: PLW2901
-                elif name == "marks":
+                elif name in ("marks", "comments"):
                     value = " ".join(value)  # noqa: PLW2901
                 assert row[name] == ("" if value is None else str(value)), name
 
