@@ -489,10 +489,10 @@ class PcapngEncoder(Encoder):
         return b"".join((new, packets)) if new else packets
 
     def write_marked(self, events: Events) -> bytes:
-        out = [self._describe_new()]
+        # All descriptions come first: `fitting` counts on it.
+        beside = sorted(set(events.interface[events.synthetic].tolist()))
+        out = [self._describe_new(), *map(self._beside, beside)]
         for run in _runs(events):
-            if run.is_synthetic:
-                out += map(self._beside, sorted(set(run.events.interface.tolist())))
             packets = self._pack(run)
             texts = run.events.comments.get(0)
             out.append(self._with_comments(bytes(packets), texts) if texts else bytes(packets))
