@@ -395,10 +395,10 @@ def test_how_much_of_what_was_encoded_fits(row: Row, marked):
     for size in range(len(data) + 1):
         count, end = encoder.fitting(events, size, len(data))
         assert end <= size
-        again = row.encoder()
-        begun = again.begin()
-        assert bytes(again.encode(events[:count])) == data[:end] or not count
-        assert len(row.decode(head + data[:end])) <= count
-        assert begun == head
+        if row.name == "pcapng":  # an interface may be described before those that fit
+            whole = row.decode(head + data[:end])
+            assert [event.id for event in whole] == [event.id for event in events[:count]]
+        else:
+            assert head + data[:end] == row.encode(events[:count])
     assert count == len(events)
     assert encoder.lost == before
