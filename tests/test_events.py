@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers import synthetic
 from tests.helpers.generated import batch, many
 from usbmon import Event, Events, layout
 from usbmon.events import Descriptor, row_dtype
@@ -240,3 +241,78 @@ def test_it_is_a_sequence_of_events():
     assert [type(e) for e in events] == [Event] * 3
     assert events[1] in events
     assert [e.id for e in reversed(events)] == [2, 1, 0]
+
+
+COMMENTED = numbered(6).commented({0: ("first",), 4: ("a", "b")})
+
+
+def told(events: Events) -> list[tuple[str, ...]]:
+    return [event.comments for event in events]
+
+
+def test_comments_are_beside_their_events():
+    assert COMMENTED[4].comments == ("a", "b")
+    assert told(COMMENTED) == [("first",), (), (), (), ("a", "b"), ()]
+    assert numbered(6) != COMMENTED
+
+
+@given(st.data())
+def test_comments_go_where_their_events_go(data):
+    size = st.integers(-8, 8)
+    start, stop, step = data.draw(size), data.draw(size), data.draw(size.filter(bool))
+    for key in (
+        slice(start, stop),
+        slice(start, stop, step),
+        data.draw(st.lists(st.booleans(), min_size=6, max_size=6)),
+    ):
+        if isinstance(key, slice):
+            expected = told(COMMENTED)[key]
+        else:
+            expected = [texts for texts, kept in zip(told(COMMENTED), key, strict=True) if kept]
+        assert told(COMMENTED[key]) == expected
+
+
+@given(st.lists(st.integers(0, 6), max_size=4))
+def test_concatenation_keeps_comments(sizes):
+    parts = [COMMENTED[:size] for size in sizes]
+    assert told(Events.concat(parts)) == [texts for part in parts for texts in told(part)]
+
+
+CUT = {"type": ord("C"), "xfer_type": 3, "length": 9, "len_cap": 9, "payload": b"123456789"}
+
+
+@pytest.mark.parametrize("size", [0, 4, 8, 9, 10, 2**31])
+def test_cut_keeps_so_many_bytes_of_data(size):
+    (event,) = batch([CUT]).cut(size)
+    kept = min(size, 9)
+    assert (event.data, event.len_cap, event.length) == (b"123456789"[:kept], kept, 9)
+
+
+def test_cut_keeps_descriptors():
+    payload = struct.pack("=iIII", 0, 0, 9, 0) * 2 + b"123456789"
+    iso = {**CUT, "xfer_type": 0, "ndesc": 2, "payload": payload, "len_cap": len(payload)}
+    (event,) = batch([iso]).cut(3)
+    assert (len(event.descriptors), event.data, event.len_cap) == (2, b"123", 35)
+
+
+def test_cut_says_nothing_that_was_not_said():
+    absent = layout.ABSENT_BIT["len_cap"]
+    (event,) = batch([{**CUT, "absent": absent, "len_cap": 0}]).cut(3)
+    assert (event.data, event.len_cap) == (b"123", None)
+
+
+def test_cut_leaves_what_synthetic_events_say():
+    events = synthetic.events(comment="a device")
+    assert events.cut(0) == events
+    assert events.cut(0)[0].comments == ("a device",)
+
+
+def test_cut_of_what_is_short_enough_is_the_same():
+    events = batch([CUT])
+    assert events.cut(9) is events
+    assert len(Events.empty().cut(0)) == 0
+
+
+def test_synthetic_events_are_found():
+    events = Events.concat([numbered(2), synthetic.events()])
+    assert events.synthetic.tolist() == [False] * 2 + [True] * 4

@@ -5,10 +5,14 @@ import gzip
 import io
 import lzma
 import os
+import re
+import resource
 import subprocess
 import sys
 import threading
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -398,6 +402,232 @@ class TestWriting:
             trace.read()
             (interface,) = trace.decoder.interfaces
         assert (interface.name, interface.description) == ("usbmon1", "bus 1")
+
+
+SUFFIXES = ["", ".gz", ".bz2", ".xz", ".zst"]
+PARTS = [usbmon.read(PCAP)[n : n + 60] for n in range(0, 300, 60)]
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Files can be no larger than this, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def write_all(writer: usbmon.Writer, parts: list[Events] = PARTS) -> None:
+    for part in parts:
+        writer.write(part)
+        writer.flush()
+
+
+class TestLive:
+    """What cannot be had a second time."""
+
+    def test_the_file_is_there_at_once_for_its_owner_alone(self, tmp_path):
+        path = tmp_path / "x.pcapng"
+        with usbmon.Writer(path, live=True):
+            assert path.stat().st_mode & 0o777 == 0o600
+            assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+    @pytest.mark.parametrize("name", [f.name for f in FORMATS if f.encoder])
+    def test_each_batch_is_in_the_file_when_it_was_written(self, name, tmp_path):
+        path = tmp_path / "x"
+        with usbmon.Writer(path, format=name, live=True) as writer:
+            for number, part in enumerate(PARTS, 1):
+                writer.write(part)
+                assert writer.events == 60 * number
+                assert len(usbmon.read(path)) == writer.events
+
+    @pytest.mark.parametrize("suffix", SUFFIXES)
+    def test_what_was_flushed_is_in_a_compressed_file_too(self, suffix, tmp_path):
+        path = tmp_path / f"x.pcapng{suffix}"
+        with usbmon.Writer(path, live=True) as writer:
+            for number, part in enumerate(PARTS, 1):
+                writer.write(part)
+                writer.flush()
+                assert writer.events == 60 * number
+                assert usbmon.read(path) == Events.concat(PARTS[:number])
+        with usbmon.open(path, strict=True) as trace:
+            assert trace.read() == Events.concat(PARTS)
+
+    @pytest.mark.parametrize("suffix", SUFFIXES)
+    @pytest.mark.parametrize("form", ["pcapng", "pcap", "txt", "bin"])
+    def test_a_program_that_is_killed_leaves_what_it_flushed(self, form, suffix, tmp_path):
+        path = tmp_path / f"x.{form}{suffix}"
+        program = (
+            "import sys, usbmon\n"
+            "events = usbmon.read(sys.argv[1])\n"
+            "writer = usbmon.Writer(sys.argv[2], live=True)\n"
+            "writer.write(events[:100])\n"
+            "writer.flush()\n"
+            "writer.write(events[100:])\n"
+            "print('written', flush=True)\n"
+            "sys.stdin.read()\n"
+        )
+        child = subprocess.Popen(
+            [sys.executable, "-c", program, PCAP, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        with child:
+            assert child.stdout.readline() == b"written\n"
+            child.kill()
+        events = usbmon.read(path)
+        assert len(events) >= 100
+        whole = usbmon.read(PCAP)[: len(events)]
+        assert [e.setup for e in events] == [e.setup for e in whole]
+
+    def test_an_error_elsewhere_leaves_a_file_that_has_its_end(self, tmp_path):
+        path = tmp_path / "x.pcapng.gz"
+        writer = usbmon.Writer(path, live=True)
+        writer.write(PARTS[0])
+        writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+        assert len(usbmon.read(path, strict=True)) == 60
+
+    @pytest.mark.parametrize("name", [f.name for f in FORMATS if f.encoder])
+    def test_a_full_disk_leaves_what_is_whole_and_says_how_much(self, name, tmp_path):
+        lengths = set()
+        for room in range(3000, 3300, 50):
+            path = tmp_path / f"{room}"
+            with usbmon.Writer(path, format=name, live=True) as writer:
+                with room_for(room), pytest.raises(SourceError) as caught:
+                    write_all(writer)
+                said = re.search(
+                    r"File too large; (\d+) events are in it, (\d+)", str(caught.value)
+                )
+                assert int(said[1]) == writer.events
+                assert (int(said[1]) + int(said[2])) % 60 == 0
+            events = usbmon.read(path, strict=True)
+            assert len(events) == writer.events
+            assert path.stat().st_size == writer.size <= room
+            following = Events.concat(PARTS)[len(events) : len(events) + 1]
+            assert writer.size + len(writer.encoder.encode(following)) > room
+            lengths.add(len(events))
+        assert len(lengths) > 1
+
+    @pytest.mark.parametrize("suffix", SUFFIXES[1:])
+    def test_a_full_disk_leaves_a_compressed_file_up_to_its_last_flush(self, suffix, tmp_path):
+        path = tmp_path / f"x.pcapng{suffix}"
+        with usbmon.Writer(path, live=True) as writer:
+            writer.write(PARTS[0])
+            writer.flush()
+            with (
+                room_for(writer.size + 30),
+                pytest.raises(SourceError, match="60 events are in it"),
+            ):
+                write_all(writer, PARTS[1:])
+        assert usbmon.read(path, strict=True) == PARTS[0]
+
+    def test_no_room_is_told_as_such(self, monkeypatch, tmp_path):
+        def full(*_args: object) -> int:
+            raise OSError(28, "No space left on device")
+
+        with usbmon.Writer(tmp_path / "x.pcapng", live=True) as writer:
+            writer.write(PARTS[0])
+            monkeypatch.setattr(files.os, "pwrite", full)
+            for _ in range(2):  # and it stays so
+                with pytest.raises(SourceError, match="disk full; 60 events are in it, 60 that"):
+                    writer.write(PARTS[1])
+
+    @pytest.mark.parametrize("suffix", SUFFIXES)
+    def test_an_interrupt_in_the_middle_of_a_write_leaves_no_half_of_it(
+        self, suffix, monkeypatch, tmp_path
+    ):
+        path = tmp_path / f"x.pcapng{suffix}"
+        real = os.pwrite
+
+        def interrupted(number: int, data: bytes, offset: int) -> int:
+            real(number, data[: len(data) // 2], offset)
+            raise KeyboardInterrupt
+
+        with usbmon.Writer(path, live=True) as writer:
+            writer.write(PARTS[0])
+            writer.flush()
+            monkeypatch.setattr(files.os, "pwrite", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                write_all(writer, PARTS[1:2])
+            monkeypatch.setattr(files.os, "pwrite", real)
+            writer.write(PARTS[2])
+        events = usbmon.read(path, strict=True)
+        assert [e.id for e in events] == [e.id for e in Events.concat([PARTS[0], PARTS[2]])]
+
+    def test_a_file_that_exists_is_kept_unless_it_is_to_be_replaced(self, tmp_path):
+        path = tmp_path / "x.pcapng"
+        path.write_text("mine")
+        with pytest.raises(SourceError, match="exists already; --force replaces it"):
+            usbmon.Writer(path, live=True)
+        assert path.read_text() == "mine"
+        with usbmon.Writer(path, live=True, force=True) as writer:
+            assert path.read_bytes() == b""
+            assert path.stat().st_mode & 0o777 == 0o600
+            writer.write(PARTS[0])
+        assert usbmon.read(path) == PARTS[0]
+        assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+    def test_it_is_kept_too_where_it_cannot_be_replaced(self, monkeypatch, tmp_path):
+        path = tmp_path / "x.pcapng"
+        path.write_text("theirs")
+
+        def refuse(_source: str, _target: str) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(files.os, "replace", refuse)
+        with pytest.raises(SourceError, match="cannot be written: Operation not permitted"):
+            usbmon.Writer(path, live=True, force=True)
+        assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {path.name: "theirs"}
+
+    def test_a_file_of_the_temporary_name_is_somebody_elses(self, tmp_path):
+        other = tmp_path / f"x.pcapng.{os.getpid()}.part"
+        other.write_text("theirs")
+        with pytest.raises(SourceError, match="cannot be written: File exists"):
+            usbmon.Writer(tmp_path / "x.pcapng")
+        assert other.read_text() == "theirs"
+
+    def test_a_device_that_is_full_has_no_file_to_tell_of(self):
+        writer = usbmon.Writer("/dev/full", format="u", live=True)
+        with writer, pytest.raises(SourceError, match="/dev/full: cannot be written: No space"):
+            writer.write(PARTS[0])
+
+    def test_a_pipe_is_written_to_as_it_comes(self, tmp_path):
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        got: list[bytes] = []
+        reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+        reader.start()
+        with usbmon.Writer(pipe, format="u", live=True) as writer:
+            writer.write(PARTS[0])
+            writer.flush()
+            assert writer.events == 60
+        reader.join()
+        assert got[0].count(b"\n") == 60
+
+    def test_what_is_said_between_events_stands_between_them(self, tmp_path):
+        path = tmp_path / "x.pcapng"
+        about, comments = {"os": "Linux"}, ["of the file"]
+        mine = [Interface(220, "usbmon1")]
+        with usbmon.Writer(
+            path, live=True, interfaces=mine, about=about, comments=comments
+        ) as writer:
+            writer.note("before anything", 3)
+            writer.write(PARTS[0])
+            writer.drops(0, 5, 10**18)
+            writer.write(PARTS[1])
+        told: list[object] = []
+        with usbmon.open(path) as trace:
+            trace.decoder.on_report = told.append
+            told += [number for batch in trace for number in (len(batch),)]
+            assert trace.decoder.about == about
+            assert trace.decoder.own_comments == comments
+        assert told[-2:] == [60, 60]
+        assert [report.comments or report.dropped for report in told[:2]] == [
+            ("before anything",),
+            5,
+        ]
 
 
 class TestBytes:

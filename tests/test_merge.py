@@ -103,3 +103,17 @@ def test_a_batch_of_each_input_is_taken_at_a_time():
     first = next(merge([batches(0), batches(1)]))
     assert len(first) > 0
     assert len(taken) <= 4
+
+
+@given(st.lists(TIMES, min_size=1, max_size=4), st.integers(1, 4), st.data())
+def test_comments_go_with_their_events(inputs, size, data):
+    traces = [trace(times, name) for name, times in enumerate(inputs)]
+    commented = []
+    for events in traces:
+        picked = data.draw(st.sets(st.integers(0, max(0, len(events) - 1))))
+        texts = {n: (events[n].data.decode(),) for n in picked if n < len(events)}
+        commented.append(events.commented(texts))
+    cut = [[t[n : n + size] for n in range(0, len(t), size)] for t in commented]
+    merged = Events.concat(merge(cut))
+    assert all(event.comments in ((), (event.data.decode(),)) for event in merged)
+    assert len(merged.comments) == sum(len(events.comments) for events in commented)

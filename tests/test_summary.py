@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import usbmon
-from tests.helpers import corpus
+from tests.helpers import corpus, synthetic
 from tests.helpers.generated import batch, many
 from usbmon import Events, Summary, layout
 from usbmon.summary import Endpoint
@@ -168,3 +168,18 @@ def test_it_is_json_as_it_is():
     assert told["events"] == 2
     assert told["endpoints"][0]["moved"] == 31
     assert told["duration_ns"] == 10
+
+
+def test_synthetic_events_are_no_traffic():
+    events = usbmon.read(corpus.CAPTURES / "hid-xhci" / "usbmon1.pcap")
+    told = [synthetic.events(9), synthetic.events(7, busnum=3), synthetic.events(9)]
+    summary = Summary.of([told[0], Events.concat([events, *told[1:]])])
+    plain = Summary.of([events])
+    assert summary.described == [(1, 9), (3, 7)]
+    assert summary.synthetic_transfers == 6
+    said = summary.as_dict()
+    assert said.pop("descriptors") == {
+        "devices": [{"busnum": 1, "devnum": 9}, {"busnum": 3, "devnum": 7}],
+        "transfers": 6,
+    }
+    assert said == {k: v for k, v in plain.as_dict().items() if k != "descriptors"}

@@ -359,6 +359,8 @@ class Writer:
         self._live = live
         self._given = 0
         self._safe = 0  # up to where the file is whole, with `events`
+        # What makes a whole stream of it up to there, and what is to do so but is not written yet.
+        self._ending = self._missing = b""
         self.events = 0
         self._error: SourceError | None = None
         self._temporary = ""
@@ -460,6 +462,8 @@ class Writer:
 
     def _is_safe(self) -> None:
         self._safe, self.events = self._target.offset, self._given
+        if self._compressor is not None:
+            self._ending = self._compressor.ending
 
     def _guarded(
         self, make: Callable[[], bytes | memoryview], events: Events | None = None
@@ -470,6 +474,8 @@ class Writer:
             raise self._error
         data: bytes | memoryview = b""
         try:
+            if self._missing:
+                self._end_what_is_cut()
             data = make()
             self._target.put(data)
         except BrokenPipeError:
@@ -491,10 +497,15 @@ class Writer:
             return
         self._target.cut(self._safe)
         if self._compressor is not None:
-            with suppress(OSError):  # the end of what has been cut, in a few bytes
-                self._target.put(self._compressor.ending)
-            self._safe = self._target.offset
             self._compressor = Compressor(self.compression)
+            self._missing, self._ending = self._ending, b""
+            with suppress(OSError):
+                self._end_what_is_cut()
+
+    def _end_what_is_cut(self) -> None:
+        """Make a whole stream of what has been cut, with a few bytes."""
+        self._target.put(self._missing)
+        self._safe, self._missing = self._target.offset, b""
 
     def _words(self, error: OSError) -> str:
         if not self._live or not self._target.is_regular:

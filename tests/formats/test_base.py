@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers import synthetic
 from tests.helpers.generated import batch, many
 from tests.helpers.matrix import MATRIX, Row, as_read, comes_back
 from usbmon import Events, FormatError
+from usbmon._kernel.tally import CENSUS
 from usbmon.formats import FORMATS
 from usbmon.formats.base import NOTES, Interface, Notes
 
@@ -345,3 +347,58 @@ class TestNotes:
 def test_an_interface_shows_what_it_is():
     assert repr(Interface(220, "usbmon1")) == "<Interface usbmon1 link type 220>"
     assert repr(Interface(189)) == "<Interface ? link type 189>"
+
+
+UNMARKED = ("synthetic", "comments", "drops")
+
+
+@rows
+def test_what_a_format_cannot_mark_it_leaves_out_and_counts(row: Row):
+    commented = SAMPLE.commented({1: ("one", "two"), 3: ("three",)})
+    told = synthetic.events(comment="a device")
+    encoder = row.encoder()
+    data = encoder.begin(comments=["of the file"]) + bytes(
+        encoder.encode(Events.concat([commented[:2], told, commented[2:]]))
+    )
+    data += encoder.drops(0, 5, 10**18) + encoder.note("now", 10**18)
+    back = row.decode(data)
+    words = [CENSUS[name] for name in UNMARKED]
+    lost = [encoder.lost.get(word, 0) for word in words]
+    if row.name == "pcapng":
+        assert lost == [0, 0, 0]
+        assert [e.comments for e in back if e.comments] == [
+            ("one", "two"),
+            ("a device",),
+            ("three",),
+        ]
+    else:
+        assert lost == [4, 6, 1]
+        assert data == row.encode(SAMPLE)
+    assert [event.id for event in back if "synthetic" not in event.marks] == [
+        event.id for event in row.decode(row.encode(SAMPLE))
+    ]
+    # They count as nothing else.
+    plain = row.encoder()
+    plain.encode(SAMPLE)
+    assert plain.lost == {word: n for word, n in encoder.lost.items() if word not in words}
+    assert plain.made_up == encoder.made_up
+
+
+@rows
+@pytest.mark.parametrize("marked", [False, True])
+def test_how_much_of_what_was_encoded_fits(row: Row, marked):
+    events = Events.concat([SAMPLE[:2], synthetic.events(), SAMPLE[2:]]) if marked else SAMPLE
+    encoder = row.encoder()
+    head = encoder.begin()
+    data = bytes(encoder.encode(events))
+    before = encoder.lost
+    for size in range(len(data) + 1):
+        count, end = encoder.fitting(events, size, len(data))
+        assert end <= size
+        if row.name == "pcapng":  # an interface may be described before those that fit
+            whole = row.decode(head + data[:end])
+            assert [event.id for event in whole] == [event.id for event in events[:count]]
+        else:
+            assert head + data[:end] == row.encode(events[:count])
+    assert count == len(events)
+    assert encoder.lost == before

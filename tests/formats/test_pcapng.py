@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.helpers import reference
+from tests.helpers import reference, synthetic
 from tests.helpers.corpus import captures, name
 from tests.helpers.wire import block, enhanced, interface, option, packet, section, usbpcap
-from usbmon import Events, FormatError, decode
-from usbmon.formats.base import Interface
+from usbmon import Events, FormatError, decode, layout
+from usbmon.formats.base import Drop, Interface, Report
 from usbmon.formats.pcapng import PcapngDecoder, PcapngEncoder
 from usbmon.layout import OFFSET
 
@@ -175,6 +175,39 @@ class TestInterfaces:
             ("usbmon2", ""),
         ]
         assert [event.interface for event in again] == [1]
+
+    @ORDERS
+    def test_what_else_is_known_of_them_comes_back(self, order):
+        mine = Interface(220, "usbmon1")
+        mine.about = {"os": "Linux 6.1", "hardware": "xhci_hcd", "filter": "device 5"}
+        mine.snaplen = 2200
+        (only,) = decoded(encoded(Events.empty(), [mine], order=order))[1].interfaces
+        assert (only.about, only.snaplen) == (mine.about, 2200)
+
+    def test_a_filter_that_is_no_text_says_nothing(self):
+        _, decoder = decoded(section() + interface(220, option(11, b"\1code") + option(11, b"")))
+        assert decoder.interfaces[0].about == {}
+
+    def test_the_snap_length_of_shorter_packets_is_none_of_ours(self):
+        short = Interface(189)
+        short.snaplen = 100
+        (only,) = decoded(encoded(Events.empty(), [short]))[1].interfaces
+        assert only.snaplen == 0
+
+    def test_those_that_come_later_are_described_when_they_come(self):
+        known, encoder = [Interface(220, "usbmon1")], PcapngEncoder()
+        events = decode(
+            section() + interface() * 2 + enhanced(packet()) + enhanced(packet(), number=1)
+        )
+        data = encoder.begin(known) + bytes(encoder.encode(events[:1]))
+        known += [Interface(1, "eth0"), Interface(220, "usbmon2")]
+        rows = bytearray(events.buffers[0])
+        rows[104 + OFFSET["interface"]] = 2
+        later = Events(memoryview(rows), events.buffers[1])[1:]
+        data += bytes(encoder.encode(later)) + encoder.note("now", 9, 2)
+        again, decoder = decoded(data)
+        assert [i.name for i in decoder.interfaces] == ["usbmon1", "usbmon2"]
+        assert [event.interface for event in again] == [0, 1]
 
     def test_without_any_one_is_written(self):
         _, decoder = decoded(encoded(Events.empty(), [Interface(1, "eth0")]))
@@ -351,6 +384,199 @@ class TestOtherBlocks:
         assert decoder.comments[:3] == ["of the section", "of it", "in the end"]
         assert len(decoder.comments) == 100
         assert decoder.notes["comment"].count == 202
+
+
+SYNTHETIC = option(2, b"usbmon1-devices") + option(3, b"synthetic: from elsewhere")
+
+
+def everything(*interfaces: Interface, order: str = "<") -> tuple[bytes, PcapngEncoder]:
+    """A file that says all that there is to say, and what wrote it."""
+    encoder = PcapngEncoder(order=order)
+    real = decode(section() + interface() + enhanced(packet(payload=b"one"), 5_000_000) * 2)
+    out = encoder.begin(interfaces, {"hardware": "x86", "os": "Linux"}, ["all of it", "again"])
+    out += bytes(encoder.encode(synthetic.events(5, "1-4: a keyboard")))
+    out += bytes(encoder.encode(real[:1].commented({0: ("look here", "and here")})))
+    out += encoder.drops(0, 7, 6_000_000) + encoder.note("plugged in", 6_000_001)
+    out += bytes(encoder.encode(Events.concat([real[1:], synthetic.events(6)])))
+    return out + encoder.end(), encoder
+
+
+class TestSyntheticEvents:
+    @ORDERS
+    @pytest.mark.parametrize("cut", [False, True])
+    def test_they_come_back_marked_and_numbered_apart(self, order, cut):
+        data, _ = everything(Interface(220, "usbmon1"), order=order)
+        decoder = PcapngDecoder()
+        chunks = [data[n : n + 1] for n in range(len(data))] if cut else [data]
+        events = Events.concat([*map(decoder.feed, chunks), decoder.close()])
+        assert ["synthetic" in e.marks for e in events] == [True] * 4 + [False] * 2 + [True] * 4
+        numbers = [e.urb - layout.SYNTHETIC_URB for e in events if "synthetic" in e.marks]
+        assert numbers == [0, 0, 1, 1, 2, 2, 3, 3]
+        assert [e.urb for e in events if not e.marks] == []
+        assert decoder.pairing.orphan_completions == 2  # the real ones, which have no submission
+        told = synthetic.events(5)
+        assert [e.data for e in events[:4]] == [e.data for e in told]
+        assert [e.setup for e in events[:4]] == [e.setup for e in told]
+
+    def test_they_stand_on_an_interface_beside_that_of_their_bus(self):
+        data, _ = everything(Interface(220, "usbmon1"), Interface(220, "usbmon2"))
+        events, decoder = decoded(data)
+        names = [interface.name for interface in decoder.interfaces]
+        assert names == ["usbmon1", "usbmon2", "usbmon1-devices"]
+        assert decoder.interfaces[2].description.startswith("synthetic: ")
+        assert [i.is_synthetic for i in decoder.interfaces] == [False, False, True]
+        assert [i.packets for i in decoder.interfaces] == [2, 0, 8]
+        assert events.interface.tolist() == [2] * 4 + [0] * 2 + [2] * 4
+
+    def test_those_of_a_file_stay_on_their_own(self):
+        data, _ = everything(Interface(220, "usbmon1"))
+        events, decoder = decoded(data)
+        again, same = decoded(encoded(events, decoder.interfaces))
+        assert [i.name for i in same.interfaces] == ["usbmon1", "usbmon1-devices"]
+        assert again == events
+
+    def test_without_an_interface_there_is_one_for_them(self):
+        _, decoder = decoded(encoded(synthetic.events()))
+        assert [i.name for i in decoder.interfaces] == ["", "usbmon-devices"]
+
+    def test_the_description_alone_makes_them_so(self):
+        data = section() + interface() + interface(220, SYNTHETIC)
+        data += enhanced(packet(id=1)) + enhanced(packet(id=2), number=1)
+        record = packet(id=3)
+        data += block(2, struct.pack("<HHIIII", 1, 0, 0, 0, len(record), len(record)) + record)
+        events = decode(data)
+        assert ["synthetic" in e.marks for e in events] == [False, True, True]
+
+    @ORDERS
+    @pytest.mark.parametrize("record", [b"", b"abc", bytes(64)])
+    def test_one_that_is_no_event_is_left_out(self, order, record):
+        data = section(order=order) + interface(220, option(3, b"synthetic: ", order), order)
+        events, decoder = decoded(data + enhanced(record, order=order))
+        assert len(events) == 0
+        assert decoder.notes["short record"].count == 1
+
+    def test_one_of_windows_is_read_too(self):
+        data = (
+            section() + interface(249, SYNTHETIC) + enhanced(usbpcap(b"x"), options=option(1, b"y"))
+        )
+        (event,) = decode(data * 2)[:1]
+        assert (event.data, event.comments, "synthetic" in event.marks) == (b"x", ("y",), True)
+
+
+class TestComments:
+    @ORDERS
+    @pytest.mark.parametrize("kind", [220, 249, 189])
+    def test_those_of_packets_stay_with_their_events(self, order, kind):
+        record = usbpcap(b"x") if kind == 249 else packet(48 if kind == 189 else 64, order)
+        plain = enhanced(record, order=order)
+        told = option(2, bytes(4), order) + option(1, "schön".encode(), order)
+        told += option(1, b"twice", order) + option(0, b"", order)
+        data = section(order=order) + interface(kind, b"", order) + plain
+        events, decoder = decoded(data + enhanced(record, options=told, order=order) + plain)
+        assert [event.comments for event in events] == [(), ("schön", "twice"), ()]
+        assert decoder.comments == ["schön", "twice"]
+        assert [e.comments for e in decode(encoded(events))] == [e.comments for e in events]
+
+    def test_many_take_memory_as_the_file_is_large(self):
+        told = enhanced(packet(), options=option(1, b"c"))
+        for data in (told, told + enhanced(packet()), told + block(0xBAD, b"")):
+            decoder, piece = PcapngDecoder(), section() + interface() + data * 2000
+            tracemalloc.start()
+            try:
+                events = decoder.feed(piece)
+                assert tracemalloc.get_traced_memory()[1] < 40 * len(piece)
+            finally:
+                tracemalloc.stop()
+            assert len(events.comments) == 2000
+
+    def test_what_is_of_the_file_and_of_an_interface_is_told_apart(self):
+        mine = Interface(220, "usbmon1")
+        mine.comments = ["of it"]
+        _, decoder = decoded(everything(mine)[0])
+        assert decoder.own_comments == ["all of it", "again"]
+        assert decoder.interfaces[0].comments == ["of it"]
+        assert decoder.about == {"hardware": "x86", "os": "Linux"}
+
+    def test_what_is_no_text_and_what_is_too_long_is_written_all_the_same(self):
+        encoder = PcapngEncoder()
+        data = encoder.begin((), {}, ["\udcff", "x" * 70_000, ""])
+        assert decoded(data)[1].own_comments == ["?", "x" * 65535]
+
+
+class TestReports:
+    def test_they_are_told_between_the_events_that_they_stand_between(self):
+        data, _ = everything(Interface(220, "usbmon1"))
+        told: list[object] = []
+        decoder = PcapngDecoder()
+        decoder.on_report = told.append
+        at = 0
+        while at < len(data):
+            events, used = decoder.advance(memoryview(bytearray(data[at:])), final=True)
+            told += events
+            at += used
+        kinds = [x.xfer_type if isinstance(x, tuple) and len(x) > 10 else x for x in told]
+        drops = Report(0, 6_000_000, dropped=7, end=6_000_000)
+        note = Report(0, 6_000_001, comments=("plugged in",))
+        assert kinds == ["control"] * 4 + ["bulk", drops, note, "bulk"] + ["control"] * 4
+
+    @ORDERS
+    def test_all_that_a_report_says_comes_back(self, order):
+        report = Report(1, 1 << 60, 10, 3, 2, start=1 << 59, end=1 << 60, comments=("a", "b"))
+        encoder, told = PcapngEncoder(order=order), []
+        data = encoder.begin([Interface(220, "a"), Interface(189, "b")]) + encoder.report(report)
+        decoder = PcapngDecoder()
+        decoder.on_report = told.append
+        decoder.feed(data)
+        assert told == [report]
+        assert decoder.interfaces[1].drops == [Drop(1 << 59, 1 << 60, 3)]
+
+    @pytest.mark.parametrize("number", [1, 2, 65535, 2**32 - 1])
+    def test_one_of_an_interface_that_is_not_there_is_of_the_first(self, number):
+        encoder = PcapngEncoder()
+        data = encoder.begin([Interface(220)]) + encoder.drops(number, 5, 9)
+        assert decoded(data)[1].interfaces[0].dropped == 5
+
+    def test_times_are_those_of_the_interface(self):
+        options = option(9, b"\x03") + option(14, struct.pack("<q", 100))
+        body = struct.pack("<III", 0, 0, 1500) + option(5, struct.pack("<Q", 1))
+        _, decoder = decoded(section() + interface(1, options) + block(5, body))
+        assert decoder.interfaces[0].drops == [Drop(None, 101_500_000_000, 1)]
+
+    def test_drops_are_told_where_they_happened_and_counted_once(self):
+        encoder = PcapngEncoder()
+        data = encoder.begin([Interface(220, "usbmon1")])
+        data += b"".join(
+            encoder.drops(0, total, ts) for total, ts in ((0, 1), (3, 5), (3, 6), (9, 7))
+        )
+        _, decoder = decoded(data)
+        (only,) = decoder.interfaces
+        assert only.drops == [Drop(1, 5, 3), Drop(6, 7, 6)]
+        assert (only.dropped, decoder.notes["dropped"].count) == (9, 9)
+        assert only.as_dict()["drops"][0] == {"start": 1, "end": 5, "lost": 3}
+
+    def test_only_the_first_hundred_places_are_kept(self):
+        encoder = PcapngEncoder()
+        data = encoder.begin([Interface(220)])
+        data += b"".join(encoder.drops(0, n, n) for n in range(1, 200))
+        _, decoder = decoded(data)
+        assert (len(decoder.interfaces[0].drops), decoder.interfaces[0].dropped) == (100, 199)
+
+    def test_what_was_told_is_not_told_again_at_the_end(self):
+        known = Interface(220, "usbmon1")
+        known.dropped = 7
+        data, encoder = everything(known)
+        assert encoder.end() == b""
+        known.dropped = 8
+        _, decoder = decoded(data + encoder.end())
+        assert decoder.interfaces[0].drops[-1].lost == 1
+
+    def test_comments_of_a_later_section_are_reports(self):
+        told = []
+        decoder = PcapngDecoder()
+        decoder.on_report = told.append
+        decoder.feed(section(option(1, b"first")) + interface() + section(option(1, b"second")))
+        assert decoder.own_comments == ["first"]
+        assert [report.comments for report in told] == [("second",)]
 
 
 class TestOptions:

@@ -489,10 +489,10 @@ class PcapngEncoder(Encoder):
         return b"".join((new, packets)) if new else packets
 
     def write_marked(self, events: Events) -> bytes:
-        out = [self._describe_new()]
+        # All descriptions come first: `fitting` counts on it.
+        beside = sorted(set(events.interface[events.synthetic].tolist()))
+        out = [self._describe_new(), *map(self._beside, beside)]
         for run in _runs(events):
-            if run.is_synthetic:
-                out += map(self._beside, sorted(set(run.events.interface.tolist())))
             packets = self._pack(run)
             texts = run.events.comments.get(0)
             out.append(self._with_comments(bytes(packets), texts) if texts else bytes(packets))
@@ -539,7 +539,7 @@ class PcapngEncoder(Encoder):
         elif number >= max(1, len(self._written)):
             number = 0
         if report.dropped is not None:
-            self._told[number] = report.dropped
+            self._told[number] = max(report.dropped, self._told.get(number, 0))
         return new + self._statistics(report._replace(interface=number))
 
     def end(self) -> bytes:
@@ -555,7 +555,7 @@ class PcapngEncoder(Encoder):
                 )
             )
             for number, interface in enumerate(self._written)
-            if interface.dropped is not None and self._told.get(number) != interface.dropped
+            if interface.dropped is not None and interface.dropped > self._told.get(number, -1)
         )
 
     def _statistics(self, report: Report) -> bytes:

@@ -3,7 +3,7 @@
 import pytest
 
 import usbmon as library
-from tests.helpers import corpus
+from tests.helpers import corpus, synthetic, wire
 from tests.helpers.command import process
 
 HID = corpus.CAPTURES / "hid-xhci"
@@ -124,3 +124,47 @@ def test_the_source_can_be_told_what_it_is(usbmon, tmp_path):
 @pytest.mark.parametrize("words", [["--to", "s"], ["--from", "nope"]])
 def test_a_format_that_cannot_be_is_wrong_usage(usbmon, words, tmp_path):
     assert "Invalid value" in usbmon("convert", *words, TEXT, tmp_path / "x", code=2).err
+
+
+@pytest.mark.parametrize("suffix", ["pcapng", "pcapng.gz", "pcapng.xz"])
+def test_a_pcapng_keeps_all_that_it_says(usbmon, suffix, tmp_path):
+    path = synthetic.capture(tmp_path / "x.pcapng", library.read(PCAP))
+    usbmon("convert", path, tmp_path / f"y.{suffix}")
+    usbmon("convert", tmp_path / f"y.{suffix}", tmp_path / "z.pcapng")
+    assert (tmp_path / "z.pcapng").read_bytes() == path.read_bytes()
+
+
+def test_what_others_cannot_say_is_told_as_lost(usbmon, tmp_path):
+    path = synthetic.capture(tmp_path / "x.pcapng", library.read(PCAP))
+    said = usbmon("convert", path, tmp_path / "out.pcap").err.splitlines()
+    assert said[1:] == [
+        "  lost: descriptors read from sysfs, which this format cannot mark (4 events)",
+        "  lost: comments (4)",
+        "  lost: reports of dropped events (2)",
+    ]
+    assert library.read(tmp_path / "out.pcap") == library.read(PCAP)
+
+
+def test_what_is_not_of_usb_is_told_as_lost(usbmon, tmp_path):
+    path = tmp_path / "x.pcapng"
+    other = wire.interface(1) + wire.enhanced(b"a frame", number=1) * 3
+    unknown = wire.block(0x0BAD, b"what")
+    path.write_bytes(wire.section() + wire.interface() + other + unknown)
+    said = usbmon("convert", path, tmp_path / "out.pcapng").err.splitlines()
+    assert said[1:] == [
+        "  lost: packets that are not of USB (3)",
+        "  lost: blocks of other types (1)",
+    ]
+
+
+def test_merging_keeps_what_is_known_of_devices_and_drops(usbmon, tmp_path):
+    one = synthetic.capture(tmp_path / "one.pcapng", library.read(PCAP))
+    usbmon("convert", one, PCAP, tmp_path / "both.pcapng")
+    with library.open(tmp_path / "both.pcapng") as trace:
+        events = trace.read()
+        names = [(i.name, i.dropped) for i in trace.decoder.interfaces]
+    assert names == [("one.pcapng", 130), ("usbmon1.pcap", None), ("one.pcapng-devices", None)]
+    assert int(events.synthetic.sum()) == 4
+    assert trace.decoder.own_comments == ["usbmon capture 1"]
+    assert trace.decoder.interfaces[0].comments == ["a ring of 300 KiB"]
+    assert [e.comments for e in events if e.comments] == [("1-4: a keyboard",), ("look here",)]

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 import usbmon as library
-from tests.helpers import corpus
+from tests.helpers import corpus, synthetic
 from tests.helpers.command import process
 from tests.helpers.wire import block, enhanced, interface, option, packet, section
 
@@ -193,3 +193,52 @@ def test_standard_input_has_no_size():
     said = process("info", "-", input=TEXT.read_bytes()).stdout.decode().splitlines()
     assert said[0] == "standard input"
     assert not any(line.startswith("  size") for line in said)
+
+
+def test_what_a_capture_says_beside_its_traffic(usbmon, tmp_path):
+    events = library.read(HID / "usbmon1.pcap")
+    path = synthetic.capture(tmp_path / "x.pcapng", events)
+    lines = usbmon("info", path).lines
+    zero = min(e.ts for e in events)
+    first, second = ((int(events[n].ts) - zero) / 1e9 for n in (39, 49))
+    for line in (
+        "  interface 0  link type 220 USB_LINUX_MMAPPED, 368 packets, 130 dropped,",
+        "               usbmon1 bus 1, os Linux 6.1, hardware xhci_hcd, filter device 5",
+        "  interface 1  link type 220 USB_LINUX_MMAPPED, 4 packets, usbmon1-devices",
+        "               synthetic: descriptors that sysfs told, not seen on the bus",
+        "  descriptors  1 device, 2 transfers read from sysfs, not seen on the bus",
+        "  comment      a ring of 300 KiB",
+        "  comment      1-4: a keyboard",
+        "  drops                 130 events were dropped while capturing",
+        f"                        123 before {first:.6f} s",
+        f"                        7 from {first:.6f} s to {second:.6f} s",
+    ):
+        assert line in lines
+    assert all(len(line) <= 80 for line in lines[: lines.index("")])
+    plain = usbmon("info", HID / "usbmon1.pcap").lines
+    assert [line for line in lines if line.startswith("  1.")] == [
+        line for line in plain if line.startswith("  1.")
+    ]
+
+
+def test_where_it_was_dropped_is_told_for_programs(usbmon, tmp_path):
+    events = library.read(HID / "usbmon1.pcap")
+    path = synthetic.capture(tmp_path / "x.pcapng", events)
+    said = json.loads(usbmon("info", "--json", path).out)
+    first, second = int(events[39].ts), int(events[49].ts)
+    assert said["interfaces"][0]["drops"] == [
+        {"start": None, "end": first, "lost": 123},
+        {"start": first, "end": second, "lost": 7},
+    ]
+    assert said["descriptors"] == {"devices": [{"busnum": 1, "devnum": 5}], "transfers": 2}
+    assert said["honesty"]["dropped"] == 130
+
+
+def test_of_many_places_the_first_are_told(usbmon, tmp_path):
+    path = tmp_path / "x.pcapng"
+    with library.Writer(path) as writer:
+        for n in range(1, 9):
+            writer.drops(0, n, n * 10**9)
+    lines = usbmon("info", path).lines
+    assert "                        1 from 2.000000 s to 3.000000 s" in lines
+    assert "                        and at 5 more places (see --json)" in lines

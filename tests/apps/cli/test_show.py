@@ -6,7 +6,7 @@ import tempfile
 import pytest
 
 import usbmon as library
-from tests.helpers import corpus
+from tests.helpers import corpus, synthetic
 from tests.helpers.command import process
 from usbmon import files
 from usbmon.apps.cli import show
@@ -164,3 +164,23 @@ def test_a_format_that_is_given_is_taken(usbmon):
 def test_standard_input_is_a_dash(whole):
     said = process("show", "-", input=TEXT.read_bytes())
     assert said.stdout.decode().splitlines() == whole
+
+
+@pytest.mark.parametrize("words", [(), ("--reverse",), ("--reverse", "-n", "4")])
+def test_comments_and_what_is_from_sysfs_are_marked(usbmon, words, tmp_path):
+    told = synthetic.events(5, "1-4: a key\x1b[board\nof two lines")
+    with library.Writer(tmp_path / "x.pcapng") as writer:
+        writer.write(told)
+    lines = usbmon("show", *words, tmp_path / "x.pcapng").lines
+    at = 3 if words else 0
+    assert lines[at : at + 2] == ["# 1-4: a key?[board", "# of two lines"]
+    assert sum(line.endswith("  [sysfs]") for line in lines) == 4
+    assert len(lines) == 6
+
+
+def test_the_kernels_own_formats_show_what_was_on_the_bus(usbmon, tmp_path):
+    with library.Writer(tmp_path / "x.pcapng") as writer:
+        writer.write(synthetic.events(5, "a keyboard"))
+    assert usbmon("show", "--format", "u", tmp_path / "x.pcapng").out == ""
+    record = json.loads(usbmon("show", "--format", "ndjson", "-n", "1", tmp_path / "x.pcapng").out)
+    assert (record["marks"], record["comments"]) == (["synthetic"], ["a keyboard"])

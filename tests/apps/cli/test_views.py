@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 import usbmon as library
-from tests.helpers import corpus
+from tests.helpers import corpus, synthetic
 from tests.helpers.generated import batch
 from usbmon import layout
 from usbmon.apps.cli._views import VIEWS, new_view
@@ -205,7 +205,7 @@ class TestRecords:
             for name, value in record.items():
                 if name == "descriptors":
                     value = " ".join(":".join(map(str, d.values())) for d in value)  # noqa: PLW2901
-                elif name == "marks":
+                elif name in ("marks", "comments"):
                     value = " ".join(value)  # noqa: PLW2901
                 assert row[name] == ("" if value is None else str(value)), name
 
@@ -240,3 +240,15 @@ def test_each_view_begins_and_ends():
     for form in VIEWS:
         assert isinstance(shown(form, library.Events.empty()), str)
     assert by_name("u").name in VIEWS
+
+
+def test_marks_stay_where_data_are_cut_to_the_screen():
+    lines = shown("lines", synthetic.events(5, "a keyboard"), width=80).splitlines()
+    assert lines[0] == "# a keyboard"
+    assert lines[2].endswith("18  12010…  [sysfs]")
+    assert len(lines[2]) == 80
+
+
+def test_comments_are_dim_where_there_are_colours():
+    text = shown("lines", synthetic.events(5, "a keyboard"), colour=True)
+    assert text.startswith("\x1b[2m# a keyboard\x1b[0m\n")

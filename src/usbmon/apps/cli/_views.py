@@ -45,7 +45,7 @@ _STATUSES: Final = b"".join(
 _MARKS: Final = tuple(
     b"".join(
         f"  [{words}]".encode()
-        for bit, words in enumerate(("doubled", "no submission", "mended", "from sysfs"))
+        for bit, words in enumerate(("doubled", "no submission", "mended", "sysfs"))
         if marks >> bit & 1
     )
     for marks in range(256)
@@ -135,7 +135,8 @@ class LinesView(View):
     def _adorn(self, text: bytes, events: Events, start: int) -> bytes:
         shown: list[str] = []
         for number, line in enumerate(text.decode().splitlines(), start):
-            shown += (f"# {comment}" for comment in _lines_of(events.comments.get(number, ())))
+            comments = _lines_of(events.comments.get(number, ()))
+            shown += (click.style(c, dim=True) if self._colour else c for c in comments)
             at = self._columns(line)
             fitting = _fitted(line, at["info"], self._width) if self._width else line
             shown.append(_coloured(fitting, at) if self._colour else fitting)
@@ -154,14 +155,17 @@ def _lines_of(comments: Iterable[str]) -> Iterator[str]:
     """The lines of comments, with nothing in them that a terminal would obey."""
     for comment in comments:
         for line in comment.splitlines():
-            yield "".join(c if c.isprintable() else "?" for c in line)
+            yield "# " + "".join(c if c.isprintable() else "?" for c in line)
 
 
 def _fitted(line: str, info: int, width: int) -> str:
     """The line, its data cut to the width. Words are worth a second line, data are not."""
-    if len(line) <= width or not _DATA.fullmatch(line, info):
+    end = line.find("  [", info)
+    marks = line[end:] if end >= 0 else ""
+    data = line[: len(line) - len(marks)]
+    if len(line) <= width or not _DATA.fullmatch(data, info):
         return line
-    return line[: max(width - 1, info)] + "…"
+    return data[: max(width - len(marks) - 1, info)] + "…" + marks
 
 
 def _coloured(line: str, at: dict[str, int]) -> str:

@@ -87,7 +87,7 @@ def command(
             force=force,
             interfaces=_Interfaces(traces),
             about=first.about if len(traces) == 1 else {},
-            comments=first.own_comments if len(traces) == 1 else (),
+            comments=(text for trace in traces for text in trace.decoder.own_comments),
         )
         with writer:
             _pass_reports(traces, writer)
@@ -134,12 +134,17 @@ class _Interfaces:
         self._traces = traces
 
     def __iter__(self) -> Iterator[Interface]:
-        from usbmon.formats.base import Interface
-
         if len(self._traces) == 1:
             return iter(self._traces[0].decoder.interfaces)
-        names = (trace.name for trace in self._traces)
-        return iter([Interface(220, os.path.basename(name)) for name in names])  # noqa: PTH119
+        return map(self._of_all, self._traces)
+
+    @staticmethod
+    def _of_all(trace: Trace) -> Interface:
+        from usbmon.formats.base import Interface
+
+        interface = Interface(220, os.path.basename(trace.name))  # noqa: PTH119
+        interface.comments = [text for one in trace.decoder.interfaces for text in one.comments]
+        return interface
 
 
 def _report(output: str, count: int, encoder: Encoder, traces: Sequence[Trace]) -> None:

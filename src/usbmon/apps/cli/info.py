@@ -6,6 +6,7 @@ Here: the report of one trace, as a panel and as JSON. Not here: the counting (`
 from __future__ import annotations
 
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from usbmon.summary import Endpoint, Summary
 
 _LABEL: Final = 13
+_WIDTH: Final = 77
 _TYPE_WORDS: Final = {"control": "Ctrl", "bulk": "Bulk", "interrupt": "Intr", "iso": "Isoc"}
 _COMMENTS_SHOWN: Final = 5
 _DROPS_SHOWN: Final = 3
@@ -170,7 +172,10 @@ def _facts(trace: Trace, summary: Summary) -> Iterator[tuple[str, str]]:
     if trace.size is not None:
         yield "size", size_words(trace.size)
     for number, interface in enumerate(decoder.interfaces):
-        yield f"interface {number}", _interface_words(interface)
+        label = f"interface {number}"
+        for line in textwrap.wrap(_interface_words(interface), _WIDTH - _LABEL):
+            yield label, line
+            label = ""
     yield from _said(decoder)
     yield "clock", _CLOCKS[summary.clock]
     if summary.start is not None and summary.end is not None:
@@ -296,15 +301,13 @@ def _table(
         yield ("  " + "  ".join(cells)).rstrip()
 
 
-def _drop_words(trace: Trace, clock: str) -> Iterator[str]:
-    """Where events were dropped: the first few places."""
+def _drop_words(trace: Trace, summary: Summary) -> Iterator[str]:
+    """Where events were dropped: the first few places, in the time of `usbmon show`."""
+    zero = summary.start or 0
     drops = [drop for interface in trace.decoder.interfaces for drop in interface.drops]
     for drop in sorted(drops, key=lambda drop: drop.end)[:_DROPS_SHOWN]:
-        until = clock_words(clock, drop.end)
-        when = f"before {until}"
-        if drop.start is not None:
-            when = f"between {clock_words(clock, drop.start)} and {until}"
-        yield f"{drop.lost:,} {when}"
+        since = "before" if drop.start is None else f"from {(drop.start - zero) / 1e9:.6f} s to"
+        yield f"{drop.lost:,} {since} {(drop.end - zero) / 1e9:.6f} s"
     if len(drops) > _DROPS_SHOWN:
         yield f"and at {len(drops) - _DROPS_SHOWN} more places (see --json)"
 
@@ -337,7 +340,7 @@ def _trust(trace: Trace, summary: Summary) -> Iterator[tuple[bool, str, str]]:
         rows.append((True, "drops", "not told by this trace"))
     else:
         row("dropped", "drops", "events were dropped while capturing")
-        rows += ((False, "", words) for words in _drop_words(trace, summary.clock))
+        rows += ((False, "", words) for words in _drop_words(trace, summary))
     row("repairs", "repairs", "")
     yield from rows
     for note in trace.decoder.notes.values():

@@ -86,7 +86,7 @@ def command(
       length     bytes asked for (S) or transferred (C)
       then       the setup packet in words, and the first bytes of data
       marks      [no submission]: the trace starts after it; [doubled]: recorded
-                 twice; [mended]: the line was damaged; [from sysfs]: not seen on
+                 twice; [mended]: the line was damaged; [sysfs]: not seen on
                  the bus, but what was known of a device when the capture began
     A line that starts with # is a comment on the event below it.
 
