@@ -207,7 +207,11 @@ CUT = {
     ),
     "sparse input whose last packet is empty": (
         {
-            **{**C, **ISO, "ndesc": 2, "iso": (0, 2), "length": 10},
+            **C,
+            **ISO,
+            "ndesc": 2,
+            "iso": (0, 2),
+            "length": 10,
             "payload": r.descriptors((0, 0, 10), (0, 90, 0)) + bytes(10),
         },
         {"cut": 0, "cut_by_container": 0},
