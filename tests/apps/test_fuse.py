@@ -229,7 +229,7 @@ def test_a_reader_that_is_interrupted_loses_nothing(files, monkeypatch):
         ("type nobody text=a", "no device is called 'nobody'"),
         ("type 'keyboard", "No closing quotation"),
         ("type keyboard text=a x=1", "and no 'x'"),
-        ("type keyboard text=" + "[" * 5000, "maximum recursion depth exceeded"),
+        ("wait seconds=" + "[" * 5000, "maximum recursion depth exceeded"),
         ("\0\ufffd", "do is to be one of plug, unplug, "),
     ],
     ids=["verb", "argument", "device", "quotes", "unknown", "depth", "bytes"],
