@@ -178,6 +178,25 @@ def test_a_reader_that_is_too_slow_loses_events_and_is_counted(files):
     assert len(files.lines(slow)) == 93
 
 
+def test_the_bus_waits_for_who_reads_and_for_nobody_else(files, monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr("usbmon.apps.fuse.time", clock)
+    idle, reading = files.open("/usbmon/1u"), files.open("/usbmon/1u")
+    clock.now = 10.0
+    assert files.lines(reading) == []
+    files.stage.do("type", ["keyboard", "text=abcdefghijklmnopqrstuvwxyz"])
+    end = files.stage.loop.now + 10 * SECOND
+    found = []
+    while files.stage.loop.now < end:
+        files.stage.loop.run(end, stop=files.facility._is_too_fast)
+        found.append(len(files.lines(reading)))
+    assert sum(found) == 104
+    assert max(found) < 40
+    assert len(files.lines(idle)) == 93
+    assert files.statistics() == b"nreaders 2 events 104 text_lost 11\n"
+
+
 def test_a_read_waits_until_an_event_comes(files, monkeypatch):
     waits = threading.Event()
     monkeypatch.setattr(files.facility, "_is_interrupted", lambda: bool(waits.set()))
@@ -210,7 +229,7 @@ def test_a_reader_that_is_interrupted_loses_nothing(files, monkeypatch):
         ("type nobody text=a", "no device is called 'nobody'"),
         ("type 'keyboard", "No closing quotation"),
         ("type keyboard text=a x=1", "and no 'x'"),
-        ("type keyboard text=" + "[" * 5000, "maximum recursion depth exceeded"),
+        ("wait seconds=" + "[" * 5000, "maximum recursion depth exceeded"),
         ("\0\ufffd", "do is to be one of plug, unplug, "),
     ],
     ids=["verb", "argument", "device", "quotes", "unknown", "depth", "bytes"],

@@ -39,10 +39,23 @@ def test_new_file_system_fits_its_disk(size, is_fat16, cluster):
     assert where.place(where.clusters + 1) + where.cluster <= size // 512
 
 
-@pytest.mark.parametrize("size", [MIB, 2 * MIB - 512, 2200 * MIB])
+@pytest.mark.parametrize("size", [-MIB, MIB, 2 * MIB - 512, 2048 * MIB + 512, 2200 * MIB, MIB**4])
 def test_size_that_fat_cannot_have_is_refused(size):
     with pytest.raises(ValueError, match=r"MiB|GiB"):
         fat.make(MemoryImage(size), "")
+
+
+def test_a_disk_of_a_size_that_cannot_be_leaves_no_file(tmp_path):
+    with pytest.raises(ValueError, match="GiB"):
+        fat.open_disk(tmp_path / "key.img", MIB**4, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_there_is_as_it_was(tmp_path):
+    path = tmp_path / "key.img"
+    path.write_bytes(bytes(1024))
+    fat.open_disk(path, MIB**4, "").close()
+    assert path.read_bytes() == bytes(1024)
 
 
 def test_new_file_system_byte_by_byte():

@@ -22,10 +22,12 @@ CHANCE = random.Random(0)
         {"kind": "stall", "after": -1},
         {"kind": "nak", "duration": -1},
         {"kind": "stall", "count": 0},
+        {"kind": "stall", "endpoint": 0x99},
+        {"kind": "stall", "endpoint": -1},
     ],
 )
 def test_what_is_no_rule_is_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match=r"fault|rate"):
+    with pytest.raises(ValueError, match=r"fault|rate|endpoint"):
         Fault(**wrong)
 
 

@@ -139,3 +139,14 @@ def test_catching_up_does_what_is_due_and_says_how_long_to_wait(clock: Clock) ->
     clock.sleep(0.001)
     assert loop.catch_up() is None
     assert seen == [1 * MS, 4 * MS]
+
+
+def test_catching_up_stops_when_it_is_told_to(clock: Clock) -> None:
+    loop, seen = Loop(paced=True), []
+    for when in (1 * MS, 2 * MS, 3 * MS):
+        loop.call_at(when, seen.append, when)
+    clock.sleep(0.010)
+    assert loop.catch_up(stop=lambda: len(seen) == 2) == 0
+    assert (seen, loop.now) == ([1 * MS, 2 * MS], 2 * MS)
+    assert loop.catch_up() is None
+    assert (seen, loop.now) == ([1 * MS, 2 * MS, 3 * MS], 10 * MS)

@@ -205,6 +205,17 @@ CUT = {
         {**C, **ISO, "payload": PACKETS + bytes(109), "length": 30},
         {"cut": 1, "cut_by_container": 0},
     ),
+    "sparse input whose last packet is empty": (
+        {
+            **C,
+            **ISO,
+            "ndesc": 2,
+            "iso": (0, 2),
+            "length": 10,
+            "payload": r.descriptors((0, 0, 10), (0, 90, 0)) + bytes(10),
+        },
+        {"cut": 0, "cut_by_container": 0},
+    ),
     "isochronous output": (
         {**S, **ISO, "epnum": 1, "payload": PACKETS + bytes(150), "length": 150},
         {"cut": 0, "cut_by_container": 0},

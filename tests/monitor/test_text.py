@@ -81,6 +81,14 @@ def test_a_line_is_made_once_for_all_readers_of_its_format(bus):
     assert old == record.lines[True] != one
 
 
+def test_it_tells_how_many_events_wait(bus):
+    reader = TextReader(bus)
+    for record in records()[:3]:
+        reader.put(record)
+    reader.read(10)
+    assert reader.waiting == 2
+
+
 def test_who_waits_is_told(bus):
     reader = TextReader(bus, old=True)
     told = []

@@ -167,6 +167,15 @@ def test_a_step_by_words():
     assert stage.host.find(stage.models["keyboard"]).drivers[0].typed.endswith("hi there")
 
 
+def test_of_a_text_no_word_is_a_number():
+    stage = Stage(of_devices(["keyboard"], unplug=False))
+    stage.loop.run(5 * SECOND)
+    stage.do("type", ["keyboard", "text=12"])
+    stage.loop.run(stage.loop.now + 2 * SECOND)
+    assert stage.error is None
+    assert stage.host.find(stage.models["keyboard"]).drivers[0].typed.endswith("12")
+
+
 def test_a_step_by_words_that_fails_ends_nothing():
     stage = Stage(of_devices(["keyboard"], unplug=False))
     stage.loop.run(5 * SECOND)
@@ -210,10 +219,34 @@ def test_a_step_by_words_that_fails_ends_nothing():
             "no device is called 'key'; there are keys",
         ),
         (KEYS + step(do="type", device=["keys"], text="a"), r"no device is called \['keys'\]"),
-        (KEYS + step(at=-1, do="wait", seconds=1), "at is to be seconds from the start, not -1"),
         (KEYS + step(at=True, do="wait", seconds=1).replace("True", "true"), "at is to be seconds"),
-        (KEYS + step(at=math.inf, do="wait", seconds=1), "at is to be seconds .*, not inf"),
-        (KEYS + step(at=math.nan, do="wait", seconds=1), "at is to be seconds .*, not nan"),
+        *(
+            (
+                KEYS + step(at=at, do="wait", seconds=1),
+                f"step 1: at is to be from 0 to .*, not {at}",
+            )
+            for at in (-1, math.inf, math.nan)
+        ),
+        (KEYS + step(at=1e300, do="wait", seconds=1), "at is to be from 0 to 31,622,400"),
+        (KEYS + step(do="wait", seconds="a"), "step 1: seconds is to be a number, not 'a'"),
+        (KEYS + step(do="wait", seconds=-1), "step 1: seconds is to be from 0 to 31,622,400"),
+        (KEYS + step(do="wait", seconds=math.nan), "step 1: seconds is to be from 0 .*, not nan"),
+        (KEYS + step(do="type", device="keys", text=5), "step 1: text is to be a text, not 5"),
+        (
+            KEYS + step(do="fault", device="keys", kind="stall", endpoint=0x99),
+            "endpoint is to be from 0 to 143, not 153",
+        ),
+        (
+            KEYS + step(do="copy", device="keys", size=1 << 40),
+            "size is to be from 0 to 1,073,741,824",
+        ),
+        ("[devices.key]\nmodel = 'flash'\nsize = 'large'\n", "device key: size is to be a whole"),
+        ("[devices.key]\nmodel = 'flash'\npath = 5\n", "device key: path is to be the name of a"),
+        (
+            "[devices.key]\nmodel = 'flash'\ncolour = 'red'\n",
+            "device key: flash takes path, size, label, write_protected, speed, and no 'colour'",
+        ),
+        ("[devices.mic]\nmodel = 'microphone'\nsamples = 1\n", "takes rate, .*, and no 'samples'"),
     ],
 )
 def test_what_is_wrong_is_one_line_that_names_file_and_place(tmp_path, text, message):
@@ -238,8 +271,8 @@ def test_a_file_that_cannot_be_read(tmp_path):
         ("[devices.key]\nmodel = 'flash'\npath = 'no/such/folder.img'\n", "device key: .*No such"),
         ("[devices.key]\nmodel = 'flash'\npath = '.'\n", "device key: .*"),
         ("[devices.key]\nmodel = 'flash'\nsize = -5\n", "device key: "),
-        ("[devices.key]\nmodel = 'flash'\nsize = 'large'\n", "device key: "),
-        ("[devices.key]\nmodel = 'flash'\ncolour = 'red'\n", "device key: .*colour"),
+        (f"[devices.key]\nmodel = 'flash'\nsize = {10**20}\n", "device key: .* has 2 GiB at most"),
+        ("[devices.keys]\nmodel = 'keyboard'\nhold = inf\n", "device keys: .* infinity"),
         ("[devices.key]\nmodel = 'flash'\nspeed = 3\n", "device key: speed is one of 1.5, 12, 480"),
         ("[devices.paper]\nmodel = 'printer'\noutput = 'no/paper'\n", "cannot be printed to"),
         (

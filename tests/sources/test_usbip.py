@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import random
 import re
 import socket
@@ -271,6 +272,22 @@ def test_a_server_gone_in_the_middle_is_gone_for_the_client_too():
                 assert events[-1].status == -108
 
     run(test())
+
+
+def test_that_there_is_no_file_for_a_client_is_told_once_and_not_as_a_traceback(caplog):
+    async def main():
+        async with Proxied(1) as proxied:
+            loop = asyncio.get_running_loop()
+            for _ in range(3):  # what asyncio does of EMFILE
+                error = OSError(errno.EMFILE, "Too many open files")
+                message = "socket.accept() out of system resource"
+                loop.call_exception_handler({"message": message, "exception": error})
+            assert proxied.log == ["clients have to wait: Too many open files"]
+            assert not caplog.records
+            loop.call_exception_handler({"message": "another thing", "exception": error})
+            assert "another thing" in caplog.text
+
+    run(main())
 
 
 def test_stopping_ends_connections():

@@ -103,7 +103,7 @@ def test_bytes_of_chance_repeat_with_the_seed(play):
     [
         ({}, "say one of file, text, size"),
         ({"text": "a", "size": 3}, "say one of file, text, size"),
-        ({"file": "missing"}, "No such file"),
+        ({"file": "missing"}, r"copy: \S+missing: No such file"),
         ({"text": 5}, "copy: 'int' object has no attribute"),
         ({"text": "x", "name": "a/b"}, "copy: .*a/b"),
         ({"size": 1 << 26, "name": "large"}, "copy: "),
@@ -128,6 +128,8 @@ def test_loop(play):
     made.do("fault", kind="stall", endpoint=0x81)
     with pytest.raises(SourceError, match="EPIPE"):
         made.do("loop")
+    with pytest.raises(SourceError, match="size is to be 1 or more"):
+        made.do("loop", size=0)
 
 
 def test_type(play):
@@ -164,6 +166,8 @@ def test_ping(play):
     assert [line.split(" answers ")[0] for line in made.log[-2:]] == ["it: 10.55.0.1"] * 2
     with pytest.raises(SourceError, match=r"nobody has 10\.55\.0\.9"):
         made.do("ping", address="10.55.0.9")
+    with pytest.raises(SourceError, match="ping: Expected 4 octets in 'far'"):
+        made.do("ping", address="far")
 
 
 def test_record_into_a_wav_file(play, tmp_path):

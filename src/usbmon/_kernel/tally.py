@@ -215,7 +215,8 @@ def tally(
                     at = r64[n * f.W64 + f.DATA_AT]
                     for k in range(ndesc):
                         moved += _u32(p, at + 8)
-                        if _u32(p, at + 4) + _u32(p, at + 8) > expected:
+                        # mon_bin_collate_isodesc: an empty packet reaches nowhere
+                        if _u32(p, at + 8) and _u32(p, at + 4) + _u32(p, at + 8) > expected:
                             expected = _u32(p, at + 4) + _u32(p, at + 8)
                         if event == 67:
                             frame_statuses[_status_place(_u32(p, at))] += 1

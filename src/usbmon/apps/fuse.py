@@ -10,12 +10,18 @@ Not here: what the files hold (`usbmon.monitor`, `usbmon.bus.listing`), and the 
 Theory: the bus knows no threads, so one lock stands around it. A read that has to wait does so in
 slices of 100 ms, and looks in between whether its reader was killed or the file system is going:
 FUSE tells nobody, and a reader that waits on would keep the mount busy for ever.
+
+The bus waits for who reads. A device of metal takes its time, in which a reader is woken; ours does
+what is due all at once, and would fill the 93 events of a reader's queue before that has begun. So
+time stands still while a reader that reads has a third of them before it; for one that does not
+read it goes on, and events are lost to that one as the kernel loses them.
 """
 
 from __future__ import annotations
 
 import errno
 import itertools
+import math
 import os
 import shlex
 import stat
@@ -29,7 +35,7 @@ from usbmon.bus.listing import listing
 from usbmon.errors import SourceError
 from usbmon.monitor.main import Monitor
 from usbmon.monitor.stat import statistics
-from usbmon.monitor.text import TextReader
+from usbmon.monitor.text import EVENT_MAX, TextReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +47,9 @@ _NONBLOCK: Final = 0o4000
 # The bus is looked after so often even when it says that nothing will happen: somebody may have
 # written to `do`.
 _IDLE: Final = 0.05
+# Who has read so long ago, in seconds, reads no more; how long the bus waits before it looks again.
+_PATIENCE: Final = 0.5
+_BREATH: Final = 0.001
 # Every reader that waits holds one of libfuse's threads.
 _THREADS: Final = 512
 # fuse_log_func_t: level, format, va_list.
@@ -77,6 +86,8 @@ class Facility:
         self._changed = threading.Condition()
         self._numbers = itertools.count(1)
         self._open: dict[int, TextReader | bytes] = {}
+        # Until when the bus waits for the reader of each open file.
+        self._awaited: dict[int, float] = {}
         self.mounted = False
         self._gone = False
         self._begun = time.time_ns()
@@ -91,12 +102,26 @@ class Facility:
         told = None
         while not self._gone:
             with self._changed:
-                delay = self._stage.loop.catch_up()
+                delay = self._stage.loop.catch_up(stop=self._is_too_fast)
                 self._changed.notify_all()
+                if self._is_too_fast():
+                    delay = _BREATH
                 if self._stage.error is not told:
                     told = self._stage.error
                     self._report(str(told))
             time.sleep(min(_IDLE, delay if delay is not None else _IDLE))
+
+    def _is_too_fast(self) -> bool:
+        """Whether somebody who reads has much to read."""
+        for number, until in self._awaited.items():
+            content = self._open.get(number)
+            if (
+                isinstance(content, TextReader)
+                and content.waiting > EVENT_MAX // 3
+                and time.monotonic() < until
+            ):
+                return True
+        return False
 
     def init(self, _path: str) -> None:
         """Mounted: from here on there may be threads."""
@@ -139,6 +164,7 @@ class Facility:
             content = self._content(path)
             file.fh = next(self._numbers)
             self._open[file.fh] = content
+            self._awaited[file.fh] = time.monotonic() + _PATIENCE
         return 0
 
     def _content(self, path: str) -> TextReader | bytes:
@@ -155,13 +181,19 @@ class Facility:
         if isinstance(content, bytes):
             return content[offset : offset + size]
         with self._changed:
-            while not content.is_ready:
-                if file.flags & _NONBLOCK:
-                    break
-                self._changed.wait(_SLICE)
-                if self._is_interrupted():
-                    raise OSError(errno.EINTR, os.strerror(errno.EINTR))
-            return content.read(size)
+            self._awaited[file.fh] = math.inf
+            try:
+                self._wait(content, file)
+                return content.read(size)
+            finally:
+                self._awaited[file.fh] = time.monotonic() + _PATIENCE
+
+    def _wait(self, content: TextReader, file: Any) -> None:
+        """Until there is something to read, unless the reader does not wait or was interrupted."""
+        while not content.is_ready and not file.flags & _NONBLOCK:
+            self._changed.wait(_SLICE)
+            if self._is_interrupted():
+                raise OSError(errno.EINTR, os.strerror(errno.EINTR))
 
     def _is_interrupted(self) -> bool:
         """Whether the reader was killed, or the file system is about to go."""
@@ -192,6 +224,7 @@ class Facility:
 
     def release(self, _path: str, file: Any) -> int:
         with self._changed:
+            self._awaited.pop(file.fh, None)
             content = self._open.pop(file.fh, b"")
             if isinstance(content, TextReader):
                 content.close()

@@ -35,7 +35,7 @@ class Server:
         self._host = host
         self._report = report
         self._moved = asyncio.Event()
-        self._listener = Listener(self._serve)
+        self._listener = Listener(self._serve, report)
         self.start = self._listener.start
         self.stop = self._listener.stop
 

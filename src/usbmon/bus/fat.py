@@ -11,9 +11,11 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from usbmon.bus import directory
+from usbmon.bus.image import open_image
 
 if TYPE_CHECKING:
     from usbmon.bus.image import Image
@@ -28,6 +30,7 @@ _FATS: Final = 2
 _MEDIA: Final = 0xF8
 _SERIAL: Final = 0x20090605
 _SMALLEST: Final = 2 << 20
+_LARGEST: Final = 2 << 30
 
 # Clusters: fewer than this is FAT12, more than that no FAT16 (Microsoft, "FAT type determination").
 _FAT16_FROM: Final = 4085
@@ -111,6 +114,17 @@ def table_size(where: Layout) -> int:
     return -(-bits // (8 * SECTOR))
 
 
+def open_disk(path: str | Path | None, size: int, label: str, *, read_only: bool = False) -> Image:
+    """The image in this file, or in memory; one that was not there yet has an empty file system.
+    Raises SourceError for a file that cannot be used, and as `make`, before there is a file."""
+    if path is None or not Path(path).exists():
+        _plan(size // SECTOR)
+    image = open_image(path, size, read_only=read_only)
+    if image.is_new:
+        make(image, label)
+    return image
+
+
 def make(image: Image, label: str) -> None:
     """Write a partition table and an empty file system. Raises ValueError for a size that has no
     FAT12 or FAT16."""
@@ -134,8 +148,10 @@ def _plan(total: int) -> Layout:
     sectors = total - _START
     if total * SECTOR < _SMALLEST:
         raise ValueError("a FAT file system in a partition needs 2 MiB or more")
+    if total * SECTOR > _LARGEST:
+        raise ValueError("a FAT16 file system has 2 GiB at most")
     cluster = 8
-    while cluster <= 64:
+    while True:
         fat_sectors = 0
         while True:
             where = Layout(
@@ -147,7 +163,6 @@ def _plan(total: int) -> Layout:
         if where.clusters <= _MOST:
             return where
         cluster *= 2
-    raise ValueError("a FAT16 file system has 2 GiB at most")
 
 
 def _boot_sector(where: Layout, name: bytes) -> bytes:

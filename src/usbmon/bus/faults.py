@@ -49,6 +49,8 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"no fault is called {self.kind!r}; there are {', '.join(KINDS)}")
+        if self.endpoint is not None and self.endpoint & ~0x8F:
+            raise ValueError(f"{self.endpoint:#x} is no address of an endpoint")
         if not 0 <= self.rate <= 1:
             raise ValueError(f"the rate of a fault is from 0 to 1, not {self.rate}")
         if self.after < 0 or self.duration < 0 or (self.count is not None and self.count < 1):

@@ -131,11 +131,13 @@ class Loop:
         """The real clock on the scale of this loop."""
         return time.monotonic_ns() - self._real_start
 
-    def catch_up(self) -> float | None:
-        """For those with an event loop of their own: let all happen that is due by the real clock;
-        returns the seconds until the next thing, None if there is none."""
+    def catch_up(self, *, stop: Callable[[], bool] | None = None) -> float | None:
+        """For those with an event loop of their own: let all happen that is due by the real clock,
+        or until `stop` says so; returns the seconds until the next thing, None if there is none."""
         real = self.real_now()
         while (when := self.next_at) is not None and when <= real:
+            if stop is not None and stop():
+                return 0.0
             self.step()
         self.now = max(self.now, real)
         return None if when is None else max(0.0, (when - self.real_now()) / SECOND)

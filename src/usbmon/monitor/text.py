@@ -89,6 +89,11 @@ class TextReader:
             self.on_event()
 
     @property
+    def waiting(self) -> int:
+        """Events that nobody has read yet."""
+        return len(self._queue)
+
+    @property
     def is_ready(self) -> bool:
         """Whether a read would give something."""
         return bool(self._rest or self._queue)

@@ -23,7 +23,6 @@ Devices that no step plugs in are there from the start.
 from __future__ import annotations
 
 import inspect
-import math
 import tomllib
 import wave
 from dataclasses import dataclass, field
@@ -50,6 +49,28 @@ _PATIENCE: Final = 20 * SECOND
 _LOOK_EVERY: Final = 10 * MS
 # Options of models that name a file beside the scenario.
 _PATHS: Final = ("path", "output")
+# What an argument of a verb or an option of a model may be, by the annotation of its parameter
+# without "| None", and that in words. A parameter of another kind is for programs.
+_KINDS: Final[dict[str, tuple[type | tuple[type, ...], str]]] = {
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": (bool, "true or false"),
+    "str": (str, "a text"),
+    "str | Path": (str, "the name of a file"),
+    "Speed": (object, "a speed"),
+}
+# From where to where, inclusive, the numbers of steps go. A year is longer than anybody waits.
+_YEAR: Final = 366 * 86400
+_RANGES: Final[dict[str, tuple[int, int]]] = {
+    "at": (0, _YEAR),
+    "seconds": (0, _YEAR),
+    "size": (0, 1 << 30),
+    "count": (1, 1 << 30),
+    "frames": (1, 1 << 30),
+    "after": (0, 1 << 30),
+    "endpoint": (0, 0x8F),
+    "rate": (0, 1),
+}
 # What comes of arguments that a verb, a device or the system cannot make sense of.
 _WRONG: Final = (
     UrbFailed, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError
@@ -137,10 +158,22 @@ def load(path: str) -> Scenario:
     return scenario
 
 
-def _typed(scenario: Scenario, value: Any, type: type, name: str, words: str) -> Any:
+def _typed(
+    scenario: Scenario, value: Any, type: type | tuple[type, ...], name: str, words: str
+) -> Any:
     if not isinstance(value, type) or (isinstance(value, bool) and type is not bool):
         raise scenario.fail(f"{name} is to be {words}, not {value!r}")
     return value
+
+
+def _in_range(scenario: Scenario, value: float, place: str, name: str) -> None:
+    least, most = _RANGES.get(name, (-_YEAR, _YEAR))
+    if not least <= value <= most:
+        raise scenario.fail(f"{place}{name} is to be from {least} to {most:,}, not {value}")
+
+
+def _kind(parameter: inspect.Parameter) -> tuple[type | tuple[type, ...], str] | None:
+    return _KINDS.get(str(parameter.annotation).removesuffix(" | None"))
 
 
 def _load_devices(scenario: Scenario, table: Any) -> None:
@@ -157,8 +190,9 @@ def _load_step(scenario: Scenario, step: Any, place: str) -> Step:
     rest = dict(step)
     at = rest.pop("at", None)
     if at is not None:
-        if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < math.inf:
-            raise scenario.fail(f"{place}at is to be seconds from the start, not {at!r}")
+        _in_range(
+            scenario, _typed(scenario, at, (int, float), place + "at", "seconds"), place, "at"
+        )
         at = round(at * SECOND)
     return Step(str(rest.pop("do", "")), rest, at, place)
 
@@ -167,13 +201,27 @@ def _check(scenario: Scenario) -> None:
     """All that can be told before it runs."""
     if not scenario.devices:
         raise scenario.fail("there is no device in it: write [devices.NAME] with model = …")
-    for name, (model, _) in scenario.devices.items():
+    for name, (model, options) in scenario.devices.items():
         try:
-            devices.by_name(model)
+            row = devices.by_name(model)
         except LookupError as error:
             raise scenario.fail(f"device {name}: {error}") from None
+        if options:
+            _check_options(scenario, f"device {name}: ", row, options)
     for step in scenario.steps:
         _check_step(scenario, step)
+
+
+def _check_options(
+    scenario: Scenario, place: str, model: devices.Model, options: dict[str, Any]
+) -> None:
+    parameters = inspect.signature(model.load()).parameters.values()
+    kinds = {p.name: kind for p in parameters if (kind := _kind(p)) is not None}
+    for key, value in options.items():
+        if key not in kinds:
+            raise scenario.fail(f"{place}{model.name} takes {', '.join(kinds)}, and no {key!r}")
+        type, words = kinds[key]
+        _typed(scenario, value, type, place + key, words)
 
 
 def _check_step(scenario: Scenario, step: Step) -> None:
@@ -188,10 +236,23 @@ def _check_step(scenario: Scenario, step: Step) -> None:
     for parameter in allowed:
         if parameter.default is parameter.empty and parameter.name not in step.arguments:
             raise scenario.fail(f"{step.place}{step.do} needs {parameter.name}")
+    _check_arguments(scenario, step, allowed)
     device = step.arguments.get("device")
     if device is not None and (not isinstance(device, str) or device not in scenario.devices):
         known = ", ".join(scenario.devices)
         raise scenario.fail(f"{step.place}no device is called {device!r}; there are {known}")
+
+
+def _check_arguments(scenario: Scenario, step: Step, parameters: list[inspect.Parameter]) -> None:
+    """Their types and ranges; a device is looked for by its name, whatever that is."""
+    for parameter in parameters:
+        name, kind = parameter.name, _kind(parameter)
+        value = step.arguments.get(name)
+        if value is None or kind is None or name == "device":
+            continue
+        _typed(scenario, value, kind[0], step.place + name, kind[1])
+        if not isinstance(value, str):
+            _in_range(scenario, value, step.place, name)
 
 
 class Stage:
@@ -254,7 +315,7 @@ class Stage:
                 made[option] = self.scenario.folder / str(made[option])
         try:
             return devices.by_name(model).load()(**made)
-        except (TypeError, ValueError, OSError) as error:
+        except (ValueError, ArithmeticError, OSError) as error:
             raise self.scenario.fail(f"device {name}: {error}") from None
 
     def plug(self, model: Device, hub: Hub | None = None) -> None:
@@ -289,20 +350,19 @@ class Stage:
         try:
             yield from VERBS[step.do](self, **step.arguments)
         except _WRONG as error:
-            raise self.scenario.fail(f"{step.place}{step.do}: {error}") from None
+            raise self.scenario.fail(f"{step.place}{step.do}: {_words(error)}") from None
 
     def do(self, verb: str, words: list[str]) -> Task:
         """Do one step now, beside what goes on: a verb and arguments as ``key=value``, or only the
         value for the device. Raises `SourceError` for what is no step."""
         arguments: dict[str, Any] = {}
+        known = inspect.signature(VERBS[verb]).parameters.values() if verb in VERBS else ()
+        texts = [parameter.name for parameter in known if _kind(parameter) == _KINDS["str"]]
         for word in words:
             key, equals, value = word.partition("=")
             if not equals:
                 key, value = "device", word
-            try:
-                arguments[key] = tomllib.loads(f"x = {value}")["x"]
-            except tomllib.TOMLDecodeError:
-                arguments[key] = value
+            arguments[key] = value if key in texts else _value(value)
         step = Step(verb, arguments, place="")
         _check_step(self.scenario, step)
         return self.host.spawn(self._told(step))
@@ -340,7 +400,7 @@ class Stage:
         try:
             return wave.open(str(self.scenario.folder / file), mode)
         except (wave.Error, EOFError) as error:
-            raise ValueError(f"{file}: no WAV file: {error}") from None
+            raise ValueError(f"{file}: no WAV file: {str(error) or 'it ends too soon'}") from None
 
     def close(self) -> None:
         """Let go of the files of the models."""
@@ -358,6 +418,21 @@ class Stage:
         if text is not None:
             return text.encode()
         return self.loop.random.randbytes(size or 0)
+
+
+def _value(text: str) -> Any:
+    """What a word says, as TOML would have it; the word itself where that is nothing."""
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _words(error: Exception) -> str:
+    """What went wrong; of the system's errors without Python's number."""
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, SourceError):
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def _short(value: Any) -> str:

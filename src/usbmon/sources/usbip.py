@@ -38,6 +38,8 @@ _T = TypeVar("_T")
 _CHUNK: Final = 1 << 16
 _SLICE: Final = 0.05
 _CONNECT_SECONDS: Final = 10.0
+# That there is no room for a client is told so often at most.
+_TELL_SECONDS: Final = 10.0
 # So long, what was written last may take to go out, once a connection has ended.
 _LINGER_SECONDS: Final = 5.0
 # A peer that says nothing is asked whether it is there: after so long, so often, so many times.
@@ -118,20 +120,35 @@ class Listener:
     """Accepts connections, and runs `serve` for each until they or all have ended."""
 
     def __init__(
-        self, serve: Callable[[StreamReader, StreamWriter], Coroutine[Any, Any, None]]
+        self,
+        serve: Callable[[StreamReader, StreamWriter], Coroutine[Any, Any, None]],
+        report: Callable[[str], None],
     ) -> None:
         self._serve = serve
+        self._report = report
+        self._told = -_TELL_SECONDS
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str, port: int) -> int:
         """Begin to listen; the port (a free one for 0). Raises `SourceError`."""
+        asyncio.get_running_loop().set_exception_handler(self._trouble)
         try:
             self._server = await asyncio.start_server(self._accept, host, port)
         except OSError as error:
             raise SourceError(f"cannot listen: {reason(error)}", file=place(host, port)) from None
         chosen: int = self._server.sockets[0].getsockname()[1]
         return chosen
+
+    def _trouble(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """For each client that there is no file for, asyncio logs a traceback. It tries again
+        after a second, and who waits is served when others have gone."""
+        error = context.get("exception")
+        if not isinstance(error, OSError) or "accept" not in context["message"]:
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._told + _TELL_SECONDS:
+            self._told = loop.time()
+            self._report(f"clients have to wait: {reason(error)}")
 
     async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         task = asyncio.current_task()
@@ -162,7 +179,7 @@ class Proxy:
         self.link = Link(Loop(paced=True))
         self._server = server
         self._report = report
-        self._listener = Listener(self._serve)
+        self._listener = Listener(self._serve, report)
         self.start = self._listener.start
         self.stop = self._listener.stop
 

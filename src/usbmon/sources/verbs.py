@@ -8,6 +8,7 @@ To add one: a function, and its name in `VERBS`.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -88,6 +89,8 @@ def fetch(stage: Stage, device: str, name: str, file: str | None = None) -> Step
 
 def loop(stage: Stage, device: str, size: int = 4096) -> Steps[None]:
     """Send so many bytes of chance through a loopback device by each type of transfer."""
+    if not size:
+        raise ValueError("size is to be 1 or more: of nothing, nothing comes back")
     driver = yield from stage.driver(device, "isochronous")
     for way in (driver.control, driver.interrupt, driver.bulk, driver.isochronous):
         data = stage.loop.random.randbytes(min(size, 4096) if way == driver.control else size)
@@ -134,6 +137,7 @@ def send(stage: Stage, device: str, text: str = "", size: int | None = None) -> 
 
 def ping(stage: Stage, device: str, address: str = "10.55.0.1", count: int = 4) -> Steps[None]:
     """Ping the host at the other end of an Ethernet adapter's wire, once a second."""
+    IPv4Address(address)  # raises ValueError for what is none
     driver = yield from stage.driver(device, "ping")
     yield from driver.up()
     for number in range(1, count + 1):

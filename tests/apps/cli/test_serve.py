@@ -127,6 +127,7 @@ def test_a_port_that_is_taken_is_one_line_and_leaves_no_file(tmp_path):
         (["nothing"], r"no device is called 'nothing'; there are flash, .*"),
         (["loopback", "-o", "out.what"], r"out\.what: the name does not say which format; .*"),
         (["loopback", "--listen", "host:0x10"], r"host:0x10: no address; write HOST, .*"),
+        (["hub"], r"virtual:hub: nothing to export: USB/IP carries devices, but no hubs"),
         (["missing.toml"], r"missing\.toml: No such file or directory"),
     ],
 )

@@ -110,6 +110,7 @@ async def _serve(
 ) -> None:
     from usbmon.apps.usbip import Server
     from usbmon.bus.drivers.hub import HubDriver
+    from usbmon.errors import SourceError
     from usbmon.sources.scenario import Stage
     from usbmon.sources.virtual import choose
 
@@ -125,6 +126,10 @@ async def _serve(
     stage = Stage(scenario, paced=True, drivers=(HubDriver,))
     stage.host.settle()
     server = Server(stage.host, report)
+    if not server.exports.devices():
+        raise SourceError(
+            "nothing to export: USB/IP carries devices, but no hubs", file=scenario.name
+        )
     with contextlib.ExitStack() as stack:
         capture = _Capture(stage.host, output, force=force, stack=stack) if output else None
         _tell(server, address, await server.start(address, port), report)

@@ -20,7 +20,6 @@ from usbmon.bus import fat
 from usbmon.bus.descriptors import Configuration, DeviceDescriptor, Endpoint, Interface
 from usbmon.bus.device import NAK, Device, Nak, Stall, endpoint
 from usbmon.bus.devices.scsi import Disk
-from usbmon.bus.image import open_image
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import BULK
 
@@ -219,9 +218,7 @@ class FlashKey(BulkOnly):
     ) -> None:
         """`label`: of a new file system. Raises SourceError for a file that cannot be used, and
         ValueError for a size that FAT16 cannot have."""
-        image = open_image(path, size, read_only=write_protected)
-        if image.is_new:
-            fat.make(image, label)
+        image = fat.open_disk(path, size, label, read_only=write_protected)
         super().__init__(
             Disk(
                 image,

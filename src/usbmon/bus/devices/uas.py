@@ -23,7 +23,6 @@ from usbmon.bus.device import NAK, Nak, endpoint
 from usbmon.bus.devices.scsi import Disk
 from usbmon.bus.devices.scsi_job import CHECK_CONDITION, GOOD, Job
 from usbmon.bus.devices.storage import BULK_ONLY, IN, MASS_STORAGE, MIB, OUT, SCSI, BulkOnly
-from usbmon.bus.image import open_image
 from usbmon.bus.timing import MICROFRAME, Speed
 from usbmon.bus.urb import BULK
 
@@ -114,9 +113,7 @@ class UasDisk(BulkOnly):
         speed: Speed = Speed.HIGH,
     ) -> None:
         """As of `FlashKey`."""
-        image = open_image(path, size)
-        if image.is_new:
-            fat.make(image, label)
+        image = fat.open_disk(path, size, label)
         disk = Disk(
             image,
             product="UAS Disk",
