@@ -150,6 +150,8 @@ class Machine:
 
     def has_module(self, name: str) -> bool:
         """Whether it is built in, or modprobe can load it."""
+        if not self.modules:
+            return False
         lists = (self.read(f"{self.modules}/modules.{what}") for what in ("dep", "builtin"))
         return any(re.search(rf"/{name}\.ko\b", text) for text in lists)
 
@@ -160,9 +162,10 @@ class Machine:
     @cached_property
     def container(self) -> str:
         """What kind of container this is; empty if it is none, as far as can be seen."""
-        told = self.read("run/systemd/container").strip() or self.facts.environ.get("container", "")
-        if told:
-            return "" if told == "wsl" else told
+        told = self.read("run/systemd/container") or self.facts.environ.get("container", "")
+        word = re.match(r"[\w-]+", told, re.ASCII)
+        if word:
+            return "" if word[0] == "wsl" else word[0]
         for file, kind in (("run/.containerenv", "podman"), (".dockerenv", "docker")):
             if self.has(file):
                 return kind
