@@ -86,7 +86,8 @@ def advice(
         return f"there is no bus {int(bus[1])}, only {_listed(here.buses, 'bus', 'buses')}"
     others = _BINARY if f"/{TEXT_FOLDER}" in path else _OF_TEXT
     for finding in _findings(here):
-        if finding.id not in others and finding.state != OK and finding.id not in _BESIDE:
+        wrong = finding.state != OK or (finding.id == "text" and not here.can_read(path[1:]))
+        if wrong and finding.id not in others and finding.id not in _BESIDE:
             return _line(finding)
     return "all that capture needs is there now: try again (`usbmon doctor` says what it looked at)"
 
@@ -103,7 +104,8 @@ def _line(finding: Finding) -> str:
     if not finding.commands:
         return f"{finding.words}; `usbmon doctor` says more"
     if len(finding.commands) > 2:
-        return f"{finding.words}; `usbmon doctor` has the commands that mend it"
+        once = "run it with sudo, or once for all as" if finding.id == "access" else "do as"
+        return f"{finding.words}; {once} `usbmon doctor` says"
     where = f" {finding.where}" if finding.where else ""
     return f"{finding.words}; run{where}: {' && '.join(finding.commands)}"
 
@@ -283,7 +285,7 @@ _CONTAINERS: Final[dict[str, tuple[str, str]]] = {
     "lxc": ("on the host", "lxc config device add NAME usbmon0 unix-char path=/dev/usbmon0"),
     "systemd-nspawn": (
         _AGAIN,
-        "systemd-nspawn --bind=/dev/usbmon0 --property=DeviceAllow='/dev/usbmon0 r' -D DIRECTORY",
+        "systemd-nspawn --bind=/dev/usbmon0 --property=DeviceAllow='/dev/usbmon0 r' -D TREE",
     ),
 }
 
@@ -336,7 +338,8 @@ def _access(here: Machine) -> Iterator[Finding]:
         return
     shut = [number for number in here.nodes if not here.can_read(f"dev/usbmon{number}")]
     if not here.loaded:
-        if here.facts.uid != 0 and not _is_in(here, here.rule_group):
+        known = here.has_module("usbmon")
+        if known and here.facts.uid != 0 and not _is_in(here, here.rule_group):
             yield _right(here, "once loaded, /dev/usbmon* are for root alone", PROBLEM)
     elif not here.nodes:
         return
@@ -413,11 +416,11 @@ def _text(here: Machine) -> Iterator[Finding]:
         words = f"no text files, as debugfs is not mounted ({enough})"
         commands = ("mount -t debugfs none /sys/kernel/debug",)
         sudo = tuple(f"sudo {line}" for line in commands) if where else here.sudo(*commands)
-        yield Finding("text", WARNING, words, "", sudo, where)
+        yield Finding("text", WARNING, words, "For who wants them all the same.", sudo, where)
     elif any(map(here.can_read, here.texts)):
         yield Finding("text", OK, f"the text files in /{TEXT_FOLDER} can be read")
     else:
-        yield Finding("text", WARNING, f"the text files of debugfs are for root alone ({enough})")
+        yield Finding("text", OK, f"the text files of debugfs are for root alone ({enough})")
 
 
 _CHECKS: Final[tuple[_Check, ...]] = (

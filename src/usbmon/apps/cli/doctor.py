@@ -110,7 +110,7 @@ def _to_do(findings: list[Finding], width: int) -> Iterator[str]:
     for state in (PROBLEM, WARNING):
         for finding in findings:
             if finding.state == state and (finding.why or finding.commands):
-                where = f"{finding.where}:" if finding.where else ""
+                where = f"Run {finding.where}:" if finding.where else ""
                 words = " ".join(filter(None, (f"{finding.id}:", finding.why, where)))
                 yield ""
                 yield from ("  " + line for line in _wrapped(words, width - 2))
@@ -119,13 +119,11 @@ def _to_do(findings: list[Finding], width: int) -> Iterator[str]:
 
 def _verdict(works: list[str]) -> str:
     if not works:
-        return (
-            "capture does not work here yet (`usbmon capture virtual:flash` does: it needs no "
-            "kernel)"
-        )
+        return "capture does not work here yet; `usbmon capture virtual:flash` needs no kernel"
     first, *others = works
-    also = f" (and: {', '.join(others)})" if others else ""
-    return f"capture works: `usbmon capture {first}`{also}"
+    also = [spec for spec in others if not spec.startswith("text:")]
+    more = f" (or {', '.join(also)})" if also else ""
+    return f"capture works: `usbmon capture {first}`{more}"
 
 
 def _wrapped(text: str, width: int) -> list[str]:
