@@ -253,7 +253,7 @@ _PACKAGES: Final = (
     _Package(
         "debian",
         r"\S+-cloud-(?P<arch>\w+)",
-        "Debian's cloud kernels leave most of USB out; its other kernels have it. Choose the new "
+        "Debian's cloud kernels are built without USB, its other kernels with it. Choose the new "
         "one in the boot menu if it is not the first.",
         ("apt install linux-image-{arch}", "reboot"),
     ),

@@ -94,7 +94,7 @@ def report(findings: list[Finding], works: list[str]) -> Iterator[str]:
     for finding in findings:
         sign, colour = _SIGNS[finding.state]
         head = f"{click.style(f'{sign:<9}', fg=colour)}  {finding.id:<11}"
-        lines = _wrapped(finding.words, width - _INDENT + 1)
+        lines = _wrapped(finding.words, width - _INDENT)
         yield f"{head}  {lines[0]}"
         yield from (" " * _INDENT + line for line in lines[1:])
     if any(finding.state != OK for finding in findings):
