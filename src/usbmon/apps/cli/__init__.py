@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # In the order of the help.
 COMMANDS: Final = (
     "capture",
+    "doctor",
     "show",
     "info",
     "convert",
