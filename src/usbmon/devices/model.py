@@ -86,7 +86,9 @@ class Device:
 
     @property
     def active(self) -> Configuration | None:
-        """The active configuration."""
+        """The active configuration; the only one, where none is told."""
+        if self.configuration is None and len(self.all_configurations) == 1:
+            return self.all_configurations[0]
         for each in self.all_configurations:
             if each.bConfigurationValue == self.configuration:
                 return each
