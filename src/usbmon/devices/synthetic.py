@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from usbmon import layout
 from usbmon.bus.status import EINPROGRESS
+from usbmon.devices import names
 from usbmon.events import Events
 from usbmon.formats.binary import BinaryDecoder
-from usbmon.usb import descriptors, ids
+from usbmon.usb import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,17 +146,6 @@ def _marked(decoded: Events, when_ns: int, clock: int) -> Events:
 def comment(device: Device) -> str:
     """The device in a line: ``1-4.2 (1.005): 0557:2004 ATEN UC100KM, 1.5 Mb/s, usbhid``."""
     place = f"{device.sysname} ({device.address})" if device.sysname else device.address
-    named = " ".join(filter(None, (device.id, *name_words(device))))
+    named = f"{device.id} {names.device_name(device)}".rstrip()
     parts = (named, device.speed_words, " ".join(device.driver_names))
     return f"{place}: {', '.join(filter(None, parts))}"
-
-
-def name_words(device: Device) -> tuple[str, str]:
-    """Manufacturer and product, in its own words or, where it has none, in those of usb.ids."""
-    about = device.about
-    vendor, product = (" ".join(t.split()) for t in (device.manufacturer, device.product))
-    if about is not None and not vendor:
-        vendor = ids.names().vendor(about.idVendor)
-    if about is not None and not product:
-        product = ids.names().product(about.idVendor, about.idProduct)
-    return vendor, product

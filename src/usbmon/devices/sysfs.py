@@ -27,7 +27,7 @@ from usbmon.errors import SourceError
 from usbmon.usb import descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
 _FOLDER: Final = "bus/usb/devices"
 # A HID device below its interface: bus type 3 (BUS_USB), vendor, product, number.
@@ -42,7 +42,7 @@ def folder(root: str | Path = "/sys") -> Path:
     `SourceError` where there is none."""
     root = Path(root)
     for place in (root / _FOLDER, root):
-        if any(ports_of(name) is not None for name in _names(place)):
+        if any(ports_of(name) is not None for name in entries(place)):
             return place
     if (root / _FOLDER).is_dir():
         return root / _FOLDER
@@ -56,12 +56,12 @@ def folder(root: str | Path = "/sys") -> Path:
 def snapshot(root: str | Path = "/sys") -> list[Device]:
     """All devices there are now, by bus and number. Raises `SourceError` where there is no USB."""
     place = folder(root)
-    names = _names(place)
+    names = entries(place)
     found = (device(place, name, names) for name in names if ports_of(name) is not None)
     return with_parents(one for one in found if one is not None)
 
 
-def with_parents(devices: Iterator[Device]) -> list[Device]:
+def with_parents(devices: Iterable[Device]) -> list[Device]:
     """The same with the numbers of their hubs, in order."""
     known = {one.sysname: one for one in devices}
     parents = {name: known.get(_above(one)) for name, one in known.items()}
@@ -103,21 +103,21 @@ def device(place: Path, name: str, names: list[str] | None = None) -> Device | N
         product=_text(at / "product"),
         serial=_text(at / "serial"),
     )
-    return _with_interfaces(made, place, _names(place) if names is None else names)
+    return _with_interfaces(made, place, entries(place) if names is None else names)
 
 
 def _with_interfaces(made: Device, place: Path, names: list[str]) -> Device:
     alternates, drivers, reports, texts = {}, {}, {}, {}
-    for name in interfaces_of(made.sysname, names):
+    for name in _interfaces(made.sysname, names):
         at = place / name
         number = _number(at / "bInterfaceNumber", 16)
         if number is None:
             continue
         alternates[number] = _number(at / "bAlternateSetting") or 0
         texts[number] = _text(at / "interface")
-        if driver := driver_of(at):
+        if driver := _driver(at):
             drivers[number] = driver
-        for child in filter(_HID.fullmatch, _names(at)):
+        for child in filter(_HID.fullmatch, entries(at)):
             if report := _bytes(at / child / "report_descriptor"):
                 reports[number] = report
     made = replace(made, alternates=alternates, drivers=drivers, reports=reports)
@@ -126,13 +126,30 @@ def _with_interfaces(made: Device, place: Path, names: list[str]) -> Device:
     )
 
 
-def interfaces_of(name: str, names: list[str]) -> list[str]:
+def identity(place: Path, name: str) -> int:
+    """Which of all devices that ever had this name it is: of sysfs, the number of a folder is used
+    once. 0 where there is none now."""
+    try:
+        return (place / name).stat().st_ino
+    except OSError:
+        return 0
+
+
+def state(place: Path, name: str, names: list[str]) -> tuple[object, ...]:
+    """Little and quickly read; where it is as it was, so is the device."""
+    interfaces = _interfaces(name, names)
+    drivers = (_driver(place / interface) for interface in interfaces)
+    number = _number(place / name / "devnum")
+    return identity(place, name), number, *interfaces, *drivers
+
+
+def _interfaces(name: str, names: list[str]) -> list[str]:
     """The interfaces of a device: 1-4.2:1.0 of 1-4.2; a root hub, usb1, has 1-0:1.0."""
     head = f"{name[3:]}-0:" if name.startswith("usb") else f"{name}:"
     return [one for one in names if one.startswith(head)]
 
 
-def driver_of(at: Path) -> str:
+def _driver(at: Path) -> str:
     """The driver bound to the interface; "" for none."""
     try:
         return (at / "driver").readlink().name
@@ -159,7 +176,7 @@ def _strings(made: Device, configuration: str, interfaces: dict[int, str]) -> di
     return {number: text for number, text in pairs if number and text}
 
 
-def _names(at: Path) -> list[str]:
+def entries(at: Path) -> list[str]:
     try:
         return sorted(os.listdir(at))  # noqa: PTH208  names are all that is wanted
     except OSError:
