@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from usbmon.devices.model import ROOT_NUMBER, Branch, Device, sysname, tree
+from usbmon.devices.model import Branch, Device, sysname, tree
 from usbmon.errors import FormatError
 from usbmon.usb.descriptors import (
     Association,
@@ -265,7 +265,16 @@ class _Block:
     topology: _Values
 
     def __post_init__(self) -> None:
-        self.told: dict[str, Any] = {}
+        number = self.topology.number
+        level = number("Lev")
+        self.told: dict[str, Any] = {
+            "busnum": number("Bus"),
+            "devnum": number("Dev#") & 0x7F,
+            "parent": number("Prnt"),
+            "level": level,
+            "port": number("Port") + 1 if level else 0,
+            "maxchild": number("MxCh"),
+        }
         self.about: dict[str, int] = {}
         self.parsed: list[Configuration] = []
         self.alternates: dict[int, int] = {}
@@ -378,16 +387,10 @@ class _Block:
         return min(frames, 255) if type != _BULK or not address & 0x80 else 0
 
     def device(self) -> Device:
-        number = self.topology.number
-        level = number("Lev")
+        if self.parsed:  # and none has the asterisk: it is not configured
+            self.told.setdefault("configuration", 0)
         return Device(
-            busnum=number("Bus"),
-            devnum=number("Dev#") & 0x7F,
-            parent=number("Prnt"),
-            level=level,
-            port=number("Port") + 1 if level else 0,
             speed=self.speed,
-            maxchild=number("MxCh"),
             fields=DeviceDescriptor(**(_NOTHING | self.about)) if self.about else None,
             parsed=tuple(self.parsed),
             alternates=self.alternates,
@@ -419,6 +422,8 @@ def _name(device: Device, known: dict[tuple[int, int], Device]) -> str:
     at: Device | None = device
     while at is not None and at.level:
         ports.insert(0, at.port or 0)
-        above = known.get((at.busnum, at.parent or ROOT_NUMBER))
-        at = above if above is not None and (above.level or 0) == at.level - 1 else None
+        if at.level == 1:
+            return sysname(device.busnum, ports)
+        above = known.get((at.busnum, at.parent or 0))
+        at = above if above is not None and above.level == at.level - 1 else None
     return sysname(device.busnum, ports) if at is not None else ""

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from usbmon.usb.descriptors import Configuration, DeviceDescriptor, Interface
 
-ROOT_NUMBER: Final = 1
-
 # The words of a speed in Mbit/s, for people.
 SPEED_WORDS: Final = {
     "1.5": "1.5 Mb/s",

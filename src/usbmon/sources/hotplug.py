@@ -5,8 +5,9 @@ Here: `Watcher`, which tells what has changed since it was asked last. Not here:
 
 Each `poll` lists one folder and looks at the links in it; of a device, more is read only where its
 folder is another one than before (it was plugged in anew), or its number, an interface or a driver
-is. Who polls every 250 ms misses nothing that a person does. Where pyudev is installed (``pip install
-'usbmon[hotplug]'``), `fileno` becomes readable as soon as the kernel tells of a change.
+is. Who polls every 250 ms misses nothing that a person does. Where pyudev is installed
+(``pip install 'usbmon[hotplug]'``), `fileno` becomes readable as soon as the kernel tells of a
+change.
 """
 
 from __future__ import annotations
