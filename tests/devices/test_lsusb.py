@@ -62,6 +62,12 @@ def test_strings_go_by_their_numbers():
     assert devices("hid-xhci")[1, 1].sysname == "usb1"
 
 
+def test_a_name_may_end_like_a_title():
+    text = HID.replace("4 QEMU USB Keyboard", "4 Keyboard:")
+    assert lsusb.read(text)[1].product == "Keyboard:"
+    assert lsusb.read(text)[1].descriptor == devices("hid-xhci")[1, 2].descriptor
+
+
 def test_what_lsusb_leaves_out_is_not_made_up():
     """It prints no wBytesPerInterval, which the root hub of USB 3 has."""
     root = devices("hid-xhci")[2, 1]
@@ -175,6 +181,7 @@ def test_descriptors_of_classes(text, raw):
         ["Interface Association:", "  bLength   4", "  bDescriptorType 11", "  bA 300"],
         ["Interface Association:", "  bLength   4", "  bDescriptorType 11", "  wB many"],
         ["Interface Association:", "  bLength   3", "  bDescriptorType 11"],
+        ["Video:", "  bLength 5", "  bControlSize 999999999", "  bmControls 0x01"],
     ],
 )
 def test_a_configuration_that_is_not_whole_has_no_bytes(lines):

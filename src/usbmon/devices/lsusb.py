@@ -95,9 +95,9 @@ class _Piece:
     whole: bool = True
 
     def put(self, name: str, value: int, width: int) -> None:
-        self.names.setdefault(name, value)
         try:
             self.raw += value.to_bytes(width, "little")
+            self.names.setdefault(name, value)
         except OverflowError:
             self.whole = False
 
@@ -128,12 +128,14 @@ class _Block:
         words = line.strip()
         if words.startswith("** UNRECOGNIZED:"):
             self._unrecognized(words.partition(":")[2])
+        elif self.current is not None and (match := _FIELD.fullmatch(words)):
+            self._field(self.current, match["name"], match["prefix"] or "", match["value"])
         elif words.endswith(":") or words.startswith("Report Descriptor:"):
             self._title(line, words)
         elif match := _SPEED.match(words):
             self.speed = match[1] + ("000" if match[2] == "G" else "")
         elif self.current is not None:
-            self._line(words)
+            self._bytes(self.current, words)
 
     def _title(self, line: str, words: str) -> None:
         """A new descriptor begins, or what is none."""
@@ -157,14 +159,10 @@ class _Block:
             self.pieces.append(_Piece("", bytearray(raw)))
             self.current = None
 
-    def _line(self, words: str) -> None:
-        """A field; or bytes behind the last one, which lsusb calls junk; or words for people."""
-        piece = self.current
-        assert piece is not None
-        match = _FIELD.fullmatch(words)
-        if match:
-            self._field(piece, match["name"], match["prefix"] or "", match["value"])
-        elif match := _PIPE.fullmatch(words):
+    def _bytes(self, piece: _Piece, words: str) -> None:
+        """A descriptor in words; or bytes behind the last field, which lsusb calls junk; or words
+        for people."""
+        if match := _PIPE.fullmatch(words):
             raw = bytes((4, _CS_INTERFACE, int(match[1], 16), 0))
             self.pieces.append(_Piece("", bytearray(raw)))
         elif re.fullmatch(r"(?:[0-9a-f]{2} )*[0-9a-f]{2}", words):
@@ -206,7 +204,8 @@ class _Block:
     def _companion(self, endpoint: _Piece, name: str, value: str) -> None:
         """The SuperSpeed companion (USB 3.2 §9.6.7), of which lsusb prints two fields of three, as
         if they were the endpoint's. What is not printed is 0 for bulk endpoints only."""
-        number = int(re.match(r"\d{0,6}", value, re.ASCII)[0] or 0)  # type: ignore[index]
+        digits = re.match(r"\d{1,6}", value, re.ASCII)
+        number = int(digits[0]) if digits else 0
         if name == "bMaxBurst":
             raw = bytearray((6, _COMPANION, number & 0xFF, 0, 0, 0))
             is_bulk = endpoint.names.get("bmAttributes", 0) & 3 == _BULK
