@@ -100,6 +100,11 @@ def test_an_old_list():
     assert device.drivers == {0: "usbhid", 1: "usbhid"}
 
 
+def test_a_driver_may_have_a_name_of_words():
+    (device,) = listing.read(OLD.replace("Driver=usbhid", "Driver=Belkin F5U103"))
+    assert device.drivers == dict.fromkeys((0, 1), "Belkin F5U103")
+
+
 def test_line_ends_of_other_systems_and_other_order():
     blocks = OLD.strip().splitlines()
     (plain,) = listing.read(OLD)

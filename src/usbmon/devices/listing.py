@@ -233,6 +233,8 @@ class _Values(dict[str, str]):
 
     def __init__(self, rest: str) -> None:
         super().__init__(_PAIR.findall(rest))
+        if "Driver" in self:  # the last of its line; old drivers have blanks in their names
+            self["Driver"] = rest.partition("Driver=")[2].strip()
 
     def number(self, name: str, base: int = 10, absent: int = 0) -> int:
         """The number before what stands in brackets or behind it, as the 09 of ``09(hub  )``."""
