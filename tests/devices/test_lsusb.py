@@ -181,6 +181,7 @@ def test_descriptors_of_classes(text, raw):
         ["Interface Association:", "  bLength   4", "  bDescriptorType 11", "  bA 300"],
         ["Interface Association:", "  bLength   4", "  bDescriptorType 11", "  wB many"],
         ["Interface Association:", "  bLength   3", "  bDescriptorType 11"],
+        ["Video:", "  bLength 18", "  bDescriptorType 36", "  guidFormat {nobytes}"],
         ["Video:", "  bLength 5", "  bControlSize 999999999", "  bmControls 0x01"],
     ],
 )

@@ -35,7 +35,8 @@ _WIDTHS: Final = {"dw": 4, "bcd": 2, "id": 2, "w": 2, "t": 3}
 _MISNAMED: Final = {"bU2DevExitLat": 2}
 _BARE_HEX: Final = ("dwSyncProtocols", "dwMechanical", "dwFeatures")
 _WORDS: Final = {"echo": 0xFF, "none": 0}
-_UUID: Final = re.compile(r"\{([0-9a-f]{8})-(\w{4})-(\w{4})-(\w{4})-(\w{12})\}")
+_HEX: Final = "([0-9a-fA-F]{%d})"
+_UUID: Final = re.compile(r"\{" + "-".join(_HEX % digits for digits in (8, 4, 4, 4, 12)) + r"\}")
 
 # Functional descriptors of CDC, which lsusb prints without their first three bytes: their subtypes
 # (CDC 1.2 table 13).
