@@ -17,9 +17,9 @@ from usbmon.bus.descriptors import (
     Interface,
     Strings,
 )
-from usbmon.bus.host import walk
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import BULK, INTERRUPT, ISOCHRONOUS
+from usbmon.usb.descriptors import walk
 
 endpoints = st.builds(
     Endpoint,

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, NamedTuple
 
-from usbmon.bus.host import walk
+from usbmon.usb.descriptors import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -152,3 +152,10 @@ def count(path: Path) -> int:
     """How many packets capinfos counts."""
     out = _run(_program("capinfos"), "-c", "-M", "-T", "-r", "-m", str(path))
     return int(out.strip().rpartition(",")[2])
+
+
+def shown(path: Path, *fields: str) -> list[list[str]]:
+    """Fields by name as tshark shows them, a row a packet, with all its dissectors on."""
+    words = [word for field in fields for word in ("-e", field)]
+    text = _run(_program("tshark"), "-n", "-r", str(path), "-T", "fields", *words)
+    return [line.split("\t") for line in text.splitlines()]

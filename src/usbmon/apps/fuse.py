@@ -1,7 +1,7 @@
 """The facility as files: what `usbmon mount` publishes, readable by ``cat``.
 
 Here: the file system (FUSE, by way of mfusepy), and the thread that keeps the bus going beside it.
-Not here: what the files hold (`usbmon.monitor`, `usbmon.bus.listing`), and the command.
+Not here: what the files hold (`usbmon.monitor`, `usbmon.devices.listing`), and the command.
 
     usbmon/0s 0u 1s 1t 1u 2s 2t 2u …    as the kernel's files of these names
     devices                             who is on the buses
@@ -31,7 +31,7 @@ from ctypes import CDLL, CFUNCTYPE, c_char_p, c_int, c_void_p, create_string_buf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from usbmon.bus.listing import listing
+from usbmon.devices import listing, virtual
 from usbmon.errors import SourceError
 from usbmon.monitor.main import Monitor
 from usbmon.monitor.stat import statistics
@@ -169,7 +169,7 @@ class Facility:
 
     def _content(self, path: str) -> TextReader | bytes:
         if path == "/devices":
-            return listing(self._stage.host).encode()
+            return listing.write(virtual.devices(self._stage.host)).encode()
         if path == "/do":
             return b""
         name = path.rpartition("/")[2]

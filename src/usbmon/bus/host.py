@@ -25,12 +25,14 @@ from usbmon.bus.loop import SECOND, Loop
 from usbmon.bus.queues import Wire
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import ISOCHRONOUS, TransferType, Urb
+from usbmon.usb import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from usbmon.bus.device import Device
     from usbmon.bus.queues import Queue
+    from usbmon.usb.descriptors import Interface
 
 
 class HostEndpoint:
@@ -80,13 +82,14 @@ class HostInterface:
     """One alternate setting (``struct usb_host_interface``). `extra` are the class-specific
     descriptors between the interface and its first endpoint."""
 
-    def __init__(self, device: HostDevice, descriptor: bytes) -> None:
+    def __init__(self, device: HostDevice, read: Interface) -> None:
         self.device = device
-        self.descriptor = descriptor
-        self.number, self.alternate = descriptor[2], descriptor[3]
-        self.cls, self.subclass, self.protocol = descriptor[5:8]
-        self.extra = b""
-        self.endpoints: list[HostEndpoint] = []
+        self.descriptor = read.raw
+        self.number, self.alternate = read.bInterfaceNumber, read.bAlternateSetting
+        self.cls = read.bInterfaceClass
+        self.subclass, self.protocol = read.bInterfaceSubClass, read.bInterfaceProtocol
+        self.extra = read.extra
+        self.endpoints = [HostEndpoint(endpoint.raw) for endpoint in read.endpoints]
         self.is_named = False
 
     @property
@@ -107,25 +110,11 @@ class HostConfiguration:
     def __init__(self, device: HostDevice, raw: bytes) -> None:
         self.raw = raw
         self.value = raw[5]
-        self.settings: list[HostInterface] = []
-        self.associations: list[bytes] = []
-        for descriptor in walk(raw[max(raw[0], 9) :]):
-            self._take(device, descriptor)
-
-    def _take(self, device: HostDevice, descriptor: bytes) -> None:
-        kind = descriptor[1]
-        if kind == 4 and len(descriptor) >= 9:
-            self.settings.append(HostInterface(device, descriptor))
-        elif kind == 11 and len(descriptor) >= 8:
-            self.associations.append(descriptor)
-        elif not self.settings:
-            return
-        elif kind == 5 and len(descriptor) >= 7 and descriptor[2] & 0x0F:
-            self.settings[-1].endpoints.append(HostEndpoint(descriptor))
-        elif self.settings[-1].endpoints:
-            self.settings[-1].endpoints[-1].descriptor += descriptor
-        else:
-            self.settings[-1].extra += descriptor
+        read = descriptors.configuration(raw)
+        self.associations = read.associations if read else ()
+        self.settings = [
+            HostInterface(device, interface) for interface in (read.interfaces if read else ())
+        ]
 
     def setting(self, number: int, alternate: int = 0) -> HostInterface:
         """Raises LookupError if there is none."""
@@ -133,14 +122,6 @@ class HostConfiguration:
             if (setting.number, setting.alternate) == (number, alternate):
                 return setting
         raise LookupError(f"there is no interface {number} with alternate setting {alternate}")
-
-
-def walk(raw: bytes) -> Iterator[bytes]:
-    """Descriptors one behind the other, as far as they make sense."""
-    at = 0
-    while at + 2 <= len(raw) and raw[at] >= 2:
-        yield raw[at : at + raw[at]]
-        at += raw[at]
 
 
 class HostDevice:
@@ -255,7 +236,7 @@ class HostDevice:
             raw = yield from self.get_descriptor(3, number, 255, self.langid)
         except UrbFailed:
             return ""
-        self.strings[number] = raw[2 : max(raw[:1], default=0)].decode("utf-16-le", "replace")
+        self.strings[number] = descriptors.string_text(raw)
         return self.strings[number]
 
     def name_setting(self, setting: HostInterface) -> Steps[None]:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests.bus.devices.test_sound import wav
 from usbmon.bus.device import Stall
 from usbmon.bus.devices.audio import AudioDevice, Loudspeaker, Microphone
-from usbmon.bus.host import walk
 from usbmon.bus.loop import Loop
 from usbmon.bus.timing import Speed
+from usbmon.usb.descriptors import walk
 
 
 def powered(model: AudioDevice) -> AudioDevice:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from usbmon.bus.device import Stall
 from usbmon.bus.devices.picture import picture
 from usbmon.bus.devices.video import Webcam
-from usbmon.bus.host import walk
 from usbmon.bus.loop import Loop
 from usbmon.bus.timing import Speed
+from usbmon.usb.descriptors import walk
 
 PROBE = struct.Struct("<HBBIHHHHHII")
 SET, GET, MIN, MAX, RES, LEN, INFO, DEF = 0x01, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87

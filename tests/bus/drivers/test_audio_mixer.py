@@ -15,8 +15,8 @@ from usbmon.bus.drivers.audio import AudioDriver
 from usbmon.bus.drivers.audio_mixer import Mixer
 from usbmon.bus.drivers.hub import HubDriver
 from usbmon.bus.faults import Fault
-from usbmon.bus.host import walk
 from usbmon.bus.loop import SECOND
+from usbmon.usb.descriptors import walk
 
 SET_RES = "2104010200020200"
 

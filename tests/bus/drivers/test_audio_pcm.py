@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tests.helpers.bus import Bench
 from usbmon.bus.drivers.audio_pcm import Capture, Playback, Stream
-from usbmon.bus.host import HostDevice, HostEndpoint, HostInterface
+from usbmon.bus.host import HostDevice, HostInterface
 from usbmon.bus.timing import Speed
+from usbmon.usb.descriptors import configuration
 
 
 def stream(
@@ -102,10 +103,10 @@ ENDPOINT = "09058105220001000007250101000000"
 
 
 def setting(device: HostDevice, extra: str, endpoint: str = ENDPOINT) -> HostInterface:
-    made = HostInterface(device, bytes.fromhex("090401010101020000"))
-    made.extra = bytes.fromhex(extra)
-    made.endpoints = [HostEndpoint(bytes.fromhex(endpoint))]
-    return made
+    raw = bytes.fromhex("0902 0000 01 01 00 80 32 090401010101020000" + extra + endpoint)
+    read = configuration(raw)
+    assert read is not None
+    return HostInterface(device, read.interfaces[0])
 
 
 def test_a_stream_is_read_from_descriptors(device: HostDevice) -> None:

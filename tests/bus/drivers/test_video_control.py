@@ -13,7 +13,7 @@ from usbmon.bus.drivers.hub import HubDriver
 from usbmon.bus.drivers.video import VideoDriver
 from usbmon.bus.drivers.video_control import Controls, string_of
 from usbmon.bus.faults import Fault
-from usbmon.bus.host import walk
+from usbmon.usb.descriptors import walk
 
 
 @pytest.fixture

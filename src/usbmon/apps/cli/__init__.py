@@ -26,6 +26,7 @@ COMMANDS: Final = (
     "doctor",
     "show",
     "info",
+    "devices",
     "convert",
     "bus",
     "mount",
@@ -108,6 +109,7 @@ def cli() -> None:
       usbmon info key.pcapng                        what is in it, and how far to trust it
       usbmon show key.pcapng                        one line an event
       usbmon convert 1u.txt out.pcapng              for Wireshark
+      usbmon devices                                what is on the buses of this machine
     """
 
 

@@ -84,7 +84,7 @@ def command(
       usbmon bus hub webcam --paced
       usbmon bus scenario.toml --devices
     """
-    from usbmon.bus.listing import listing
+    from usbmon.devices import listing, virtual
     from usbmon.sources.scenario import Stage
     from usbmon.sources.virtual import choose
 
@@ -98,7 +98,7 @@ def command(
         except KeyboardInterrupt:
             log.line("ended by you")
     if devices:
-        click.echo(listing(stage.host), nl=False)
+        click.echo(listing.write(virtual.devices(stage.host)), nl=False)
     if not quiet:
         urbs = sum(controller.completed for controller in stage.host.controllers)
         click.echo(

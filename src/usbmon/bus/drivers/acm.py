@@ -121,7 +121,7 @@ class AcmDriver(Driver):
 def union_slave(extra: bytes) -> int:
     """The number of the data interface, out of the union descriptor (CDC 1.2 §5.2.3.2). Raises
     LookupError if there is none."""
-    from usbmon.bus.host import walk
+    from usbmon.usb.descriptors import walk
 
     for descriptor in walk(extra):
         if len(descriptor) >= 5 and descriptor[1:3] == bytes((0x24, _UNION)):

@@ -14,7 +14,7 @@ from usbmon.bus.driver import Driver, Steps, UrbFailed, control
 from usbmon.bus.drivers.audio_mixer import Mixer
 from usbmon.bus.drivers.audio_pcm import Capture, Playback, Stream
 from usbmon.bus.drivers.isochronous import Flight
-from usbmon.bus.host import walk
+from usbmon.usb.descriptors import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable

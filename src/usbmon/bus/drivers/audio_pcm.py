@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from usbmon.bus.driver import UrbFailed
-from usbmon.bus.host import walk
 from usbmon.bus.status import EIO
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import ISOCHRONOUS, URB_NO_TRANSFER_DMA_MAP, IsoPacket, Urb
+from usbmon.usb.descriptors import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -168,7 +168,7 @@ class EcmDriver(Driver):
 
 def _mac_string(extra: bytes) -> int:
     """The number of the string with the address (ECM 1.2 §5.4). Raises LookupError."""
-    from usbmon.bus.host import walk
+    from usbmon.usb.descriptors import walk
 
     for descriptor in walk(extra):
         if len(descriptor) >= 13 and descriptor[1:3] == b"\x24\x0f":

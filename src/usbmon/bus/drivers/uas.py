@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Final
 from usbmon.bus.driver import Lock, Receive, Spawn, Steps, Submit, Task, Unlink, UrbFailed
 from usbmon.bus.drivers.disk import DiskDriver
 from usbmon.bus.drivers.scsi import Answer
-from usbmon.bus.host import walk
 from usbmon.bus.loop import SECOND
 from usbmon.bus.status import ENODEV
 from usbmon.bus.timing import Speed
 from usbmon.bus.urb import Urb
+from usbmon.usb.descriptors import walk
 
 if TYPE_CHECKING:
     from usbmon.bus.host import Host, HostEndpoint, HostInterface

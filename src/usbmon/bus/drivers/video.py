@@ -15,10 +15,10 @@ from usbmon.bus.driver import Driver, Steps, UrbFailed, control
 from usbmon.bus.drivers.isochronous import Flight
 from usbmon.bus.drivers.video_control import Controls, string_of
 from usbmon.bus.drivers.video_stream import Assembler, Frame, StreamControl, frames_of
-from usbmon.bus.host import walk
 from usbmon.bus.loop import SECOND
 from usbmon.bus.status import EIO, ETIMEDOUT
 from usbmon.bus.urb import ISOCHRONOUS, URB_ISO_ASAP, URB_NO_TRANSFER_DMA_MAP, IsoPacket
+from usbmon.usb.descriptors import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,8 +108,8 @@ class VideoDriver(Driver):
         """The string of the function: of its association or, without one, of the interface."""
         configuration = self.device.active_configuration
         for association in configuration.associations if configuration is not None else ():
-            if association[2] == self.interface.number and association[7]:
-                return association[7]
+            if association.bFirstInterface == self.interface.number and association.iFunction:
+                return association.iFunction
         return self.interface.descriptor[8]
 
     def _string(self, number: int) -> Steps[None]:

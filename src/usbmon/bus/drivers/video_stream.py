@@ -11,7 +11,7 @@ import struct
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Final
 
-from usbmon.bus.host import walk
+from usbmon.usb.descriptors import walk
 
 if TYPE_CHECKING:
     from usbmon.bus.urb import Urb

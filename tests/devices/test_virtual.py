@@ -1,13 +1,13 @@
-"""The list of devices, against the kernel's own of recorded machines."""
+"""What a virtual host knows of its devices, as its list shows it."""
 
-from tests.helpers.corpus import CAPTURES
 from usbmon.bus.devices.loopback import Loopback
 from usbmon.bus.drivers.hub import HubDriver
-from usbmon.bus.host import Host, HostConfiguration, HostDevice
+from usbmon.bus.host import Host
 from usbmon.bus.hub import Hub
-from usbmon.bus.listing import listing
 from usbmon.bus.loop import MS, SECOND
 from usbmon.bus.timing import Speed
+from usbmon.devices import virtual
+from usbmon.devices.listing import write
 
 ROOT = """
 T:  Bus=01 Lev=00 Prnt=00 Port=00 Cnt=00 Dev#=  1 Spd=480  MxCh= 4
@@ -50,6 +50,10 @@ def host(*speeds):
     for speed in speeds or (Speed.HIGH,):
         made.add_controller(speed)
     return made
+
+
+def listing(machine):
+    return write(virtual.devices(machine))
 
 
 def test_a_bus_with_nothing_on_it():
@@ -95,57 +99,14 @@ def test_speeds_and_power_of_other_buses():
     assert "C:* #Ifs= 1 Cfg#= 1 Atr=80 MxPwr= 96mA" in text
 
 
-def blocks(text):
-    return [block for block in text.split("\n\n") if block.strip()]
-
-
-def test_descriptors_of_recorded_devices_are_listed_as_by_their_kernel():
-    """tests/captures/devices has pairs: the bytes of a device's descriptors file, and its block of
-    the kernel's list."""
-    found = 0
-    for expected in sorted((CAPTURES / "devices").glob("*.txt")):
-        raw = expected.with_suffix(".bin").read_bytes()
-        block = expected.read_text().strip("\n").splitlines()
-        machine = host()
-        device = HostDevice(machine.controllers[0], speed_of(block))
-        device.descriptor = raw[:18]
-        device.configurations = [
-            HostConfiguration(device, each) for each in configurations(raw[18:])
-        ]
-        device.choose(active(block))
-        for line in block:
-            if line.startswith("I:*"):
-                number, alternate = (int(line.partition(key)[2][:2]) for key in ("If#=", "Alt="))
-                device.enable(device.active_configuration.setting(number, alternate))
-        ours = listing_of(machine, device)
-        assert [line for line in ours if line[0] in "DPCAE"] == [
-            line for line in block if line[0] in "DPCAE"
-        ]
-        assert [line.rpartition("Driver=")[0] for line in ours if line[0] == "I"] == [
-            line.rpartition("Driver=")[0] for line in block if line[0] == "I"
-        ]
-        found += 1
-    assert found >= 6
-
-
-def configurations(raw):
-    """Each configuration's descriptors, of those one behind the other in a descriptors file."""
-    while raw:
-        total = int.from_bytes(raw[2:4], "little")
-        yield raw[:total]
-        raw = raw[total:]
-
-
-def active(block):
-    """The bConfigurationValue of the line that has the asterisk."""
-    (line,) = [line for line in block if line.startswith("C:*")]
-    return int(line.partition("Cfg#=")[2].split()[0])
-
-
-def speed_of(block):
-    return Speed(block[0].partition("Spd=")[2].split()[0])
-
-
-def listing_of(machine, device):
-    machine.root_hubs[:] = [device]
-    return listing(machine).strip("\n").splitlines()
+def test_all_that_is_known_is_there():
+    machine = host()
+    machine.plug(Loopback())
+    machine.loop.run(SECOND)
+    root, device = virtual.devices(machine)
+    assert (root.sysname, root.maxchild, root.drivers) == ("usb1", 4, {0: "hub"})
+    assert (device.sysname, device.parent, device.level, device.port) == ("1-1", 1, 1, 1)
+    assert (device.manufacturer, device.product, device.serial) == ("usbmon", "Loopback", "0001")
+    assert device.strings == {1: "usbmon", 2: "Loopback", 3: "0001"}
+    assert device.id == "1209:0001"
+    assert (device.configuration, device.alternates) == (1, {0: 0})

@@ -1,0 +1,1 @@
+"""Devices as they are known: what sysfs, a listing, ``lsusb -v`` or a virtual bus tells of them."""
