@@ -105,7 +105,8 @@ def of_input(
 ) -> Events:
     """The events as those of one of several inputs, whose `urb` numbers no other has."""
     rows = events.rows.copy()
-    numbered = rows["urb"] != 0
+    # Those of synthetic events are made of the time and the address: no other has them.
+    numbered = (rows["urb"] != 0) & (rows["urb"] < layout.SYNTHETIC_URB)
     rows["urb"][numbered] = rows["urb"][numbered] * inputs + number
     rows["interface"] = interface
     return Events(rows.view("u1").data, events.buffers[1], events.comments)

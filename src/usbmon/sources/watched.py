@@ -11,14 +11,15 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from usbmon import layout
-from usbmon.errors import SourceError
-from usbmon.events import Events
+from usbmon.devices import synthetic
+from usbmon.devices.synthetic import comment
 from usbmon.sources import Remark, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from usbmon.devices.model import Device
+    from usbmon.events import Events
     from usbmon.sources.follow import Follower
     from usbmon.sources.hotplug import Change, Watcher
 
@@ -42,13 +43,13 @@ class Watched(Source):
         """`bus`: that of `inner`, 0 for all. `describe`: give synthetic events."""
         self.inner = inner
         self.interfaces = inner.interfaces
+        self.clock = inner.clock
         self._watcher = watcher
         self._bus = bus
         self._describe = describe
         self._follower = follower
         self._report = report or (lambda _line: None)
         self._remarks: list[Remark] = []
-        self._devices: dict[str, Device] = {}
         self._due = 0.0
 
     @property
@@ -59,68 +60,54 @@ class Watched(Source):
     def dropped(self) -> int:
         return self.inner.dropped
 
-    @property
-    def clock(self) -> int:
-        return self.inner.clock
-
     def remarks(self) -> list[Remark]:
         taken, self._remarks = self._remarks, []
         return taken + self.inner.remarks()
 
     def __iter__(self) -> Iterator[Events]:
-        yield from self._look(starting=True)
+        for device in self._watcher.devices:
+            yield from self._there(device, starting=True)
+        self._due = time.monotonic() + _LOOK_SECONDS
         for batch in self.inner:
             yield self._follower.feed(batch) if self._follower is not None else batch
             if time.monotonic() >= self._due:
-                yield from self._look()
+                self._due = time.monotonic() + _LOOK_SECONDS
+                for change in self._watcher.poll():
+                    yield from self._changed(change)
 
-    def _look(self, *, starting: bool = False) -> Iterator[Events]:
-        """What has changed among the devices."""
-        self._due = time.monotonic() + _LOOK_SECONDS
-        try:
-            changes = self._watcher.poll()
-        except SourceError as error:
-            self._report(f"what is plugged is not known: {error}")
-            self._due = float("inf")
-            return
-        for change in changes:
-            device = change.device
-            if change.kind == "removed":
-                self._devices.pop(device.sysname, None)
-            else:
-                self._devices[device.sysname] = device
-        for change in changes:
-            yield from self._changed(change, starting=starting)
-
-    def _changed(self, change: Change, *, starting: bool) -> Iterator[Events]:
-        from usbmon.devices.synthetic import comment
-
+    def _changed(self, change: Change) -> Iterator[Events]:
         device = change.device
-        now = self._now()
+        if change.kind != "removed":
+            yield from self._there(device, words=f"{change.kind}: ")
+        elif self._is_captured(device):
+            self._remark(f"removed: {comment(device)}")
+        if change.kind == "removed" and self._follower is not None:
+            self._follower.gone(device, self._now())
+
+    def _there(
+        self, device: Device, *, words: str = "", starting: bool = False
+    ) -> Iterator[Events]:
+        """A device that is there: events that were held for it, and what is known of it."""
         if self._follower is not None:
-            if change.kind == "removed":
-                was_followed = self._follower.is_followed(device)
-                self._follower.gone(device, now)
-                if not was_followed:
-                    return
-            else:
-                held = self._follower.appeared(device, self._devices.values())
-                if not self._follower.is_followed(device):
-                    return
-                yield held
-        elif self._bus not in (0, device.busnum):
+            yield self._follower.appeared(device, self._watcher.devices)
+        if not self._is_captured(device):
             return
+        line = comment(device)
         if not starting:
-            self._remark(now, f"{change.kind}: {comment(device)}")
-        elif _is_keyboard(device):
-            self._report(f"{comment(device)}: what is typed on it will be in the capture")
-        if self._describe and change.kind != "removed":
-            from usbmon.devices import synthetic
+            self._remark(words + line)
+        if _is_keyboard(device):
+            self._report(f"{line}: what is typed on it will be in the capture")
+        if self._describe:
+            known = synthetic.events(device, self._now(), self.clock)
+            yield known.commented({0: (line,)} if len(known) else {})
 
-            yield synthetic.events(device, now, self.clock)
+    def _is_captured(self, device: Device) -> bool:
+        if self._follower is not None:
+            return self._follower.is_followed(device)
+        return self._bus in (0, device.busnum)
 
-    def _remark(self, now: int, text: str) -> None:
-        self._remarks.append(Remark(now, 0, text))
+    def _remark(self, text: str) -> None:
+        self._remarks.append(Remark(self._now(), 0, text))
         self._report(text)
 
     def _now(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -133,8 +134,10 @@ class FileSink:
 
     def abandon(self) -> None:
         """Leave no file behind."""
-        error = RuntimeError()
-        self._writer.__exit__(RuntimeError, error, None)
+        self._writer.__exit__(RuntimeError, RuntimeError(), None)
+        if self.path != "-":
+            with suppress(OSError):
+                os.unlink(self.written[0][0])  # noqa: PTH108
 
 
 class ViewSink:
