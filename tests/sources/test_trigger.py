@@ -78,9 +78,7 @@ def test_however_the_stream_is_cut_into_batches_the_same_is_kept(
 ):
     def kept(cuts):
         ends = [*sorted(cuts), len(times)]
-        batches = [
-            events(*times[a:b], first=a) for a, b in zip([0, *ends], ends, strict=False)
-        ]
+        batches = [events(*times[a:b], first=a) for a, b in zip([0, *ends], ends, strict=False)]
         trigger = Trigger(tag(start), tag(stop), before=before * MS, after=after * MS)
         return run(trigger, batches)
 

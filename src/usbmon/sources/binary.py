@@ -89,9 +89,7 @@ class Device:
 
     def _ioctl(self, number: int, argument: int | ctypes.Structure = 0) -> int:
         # Not fcntl.ioctl: it takes no argument of 2 GiB and more, and copies structures.
-        passed = (
-            ctypes.c_ulong(argument) if isinstance(argument, int) else ctypes.byref(argument)
-        )
+        passed = ctypes.c_ulong(argument) if isinstance(argument, int) else ctypes.byref(argument)
         result: int = self._libc.ioctl(self._fd, ctypes.c_ulong(number), passed)
         if result < 0:
             code = ctypes.get_errno()

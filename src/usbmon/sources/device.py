@@ -39,9 +39,7 @@ def open(
             raise SourceError(f"no such device; --wait waits for it.{_list(there)}", file=rest)
         if report is not None:
             report(f"waiting for {rest} to be plugged in")
-    return kernel.open(
-        "all", report=report, follower=Follower(matches, hubs=hubs), **options
-    )
+    return kernel.open("all", report=report, follower=Follower(matches, hubs=hubs), **options)
 
 
 def _list(devices: list[Device]) -> str:

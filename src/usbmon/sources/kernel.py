@@ -335,14 +335,10 @@ def open(
     from usbmon.sources.hotplug import Watcher
     from usbmon.sources.watched import Watched
 
-    return Watched(
-        source, Watcher(), bus, describe=describe, follower=follower, report=report
-    )
+    return Watched(source, Watcher(), bus, describe=describe, follower=follower, report=report)
 
 
-def _open_bus(
-    bus: int, way: str, ring: int, report: Callable[[str], None] | None
-) -> Source:
+def _open_bus(bus: int, way: str, ring: int, report: Callable[[str], None] | None) -> Source:
     """By the device, or else by the text file."""
     from usbmon.sources import doctor, text
 

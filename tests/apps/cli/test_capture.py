@@ -37,7 +37,7 @@ def test_every_device_at_work_is_captured_whole(usbmon, model, tmp_path):
     said = usbmon("capture", f"virtual:{model}", "-o", path)
     with library.open(path) as trace:
         events = library.Events.concat(list(trace))
-        assert not trace.decoder.notes
+        assert set(trace.decoder.notes) == {"comment"}  # the command
         assert trace.decoder.interfaces[0].dropped == 0
     first, second = said.err.splitlines()
     assert re.fullmatch(rf"captured: {len(events):,} events  .*  0 dropped", first)
@@ -197,8 +197,7 @@ def test_a_full_disk_is_one_line_and_the_other_file_is_whole(usbmon, tmp_path):
     [
         (["virtual:nothing"], "no device is called 'nothing'; there are flash, uas, "),
         (["virtual:missing.toml"], "missing.toml: No such file or directory"),
-        (["nonsense"], "no such source; there are virtual:"),
-        (["kernel:nonsense"], "no such source; there are virtual:"),
+        (["kernel:nonsense"], "no bus; write its number as `lsusb` shows it"),
         (["virtual:mouse", "-o", "{}/no/such.pcap"], "cannot be written: No such file"),
         (["virtual:mouse", "-o", "{}"], "the name does not say which format"),
         (["virtual:mouse", "-o", "{}/x.unknown"], "the name does not say which format"),
@@ -236,8 +235,8 @@ def test_an_existing_file_is_replaced_by_force(usbmon, tmp_path):
         (["--rotate-size", "1k"], "need a file: say -o FILE"),
         (["--rotate-size", "1k", "-o", "-"], "standard output cannot be rotated"),
         (["-o", "a.pcap", "-o", "a.pcap"], "an output is named twice"),
-        (["-o", "-", "--text"], "both go to standard output"),
-        (["--listen", "127.0.0.1"], "--listen is for usbip: only"),
+        (["-o", "-", "--text"], "only one of --text, --show and -o - can"),
+        (["--listen", "127.0.0.1"], "--listen is for usbip sources only"),
         (["--rotate-size", "0"], "'0' is no size; write one as 500k or 10MB"),
         (["-d", "soon"], "'soon' is no time; write one as 5, 500ms or 2m"),
         (["-d", "0"], "'0' is no time"),
@@ -251,9 +250,15 @@ def test_wrong_usage(usbmon, words, message):
     assert said.out == ""
 
 
+def test_what_is_no_source_is_told_which_there_are(usbmon):
+    said = usbmon("capture", "nonsense:1", code=1)
+    assert said.err.startswith("usbmon: nonsense:1: no such source; there are\n  kernel:BUS")
+    assert max(map(len, said.err.splitlines())) <= 115
+
+
 def test_options_of_another_source(usbmon):
     said = usbmon("capture", "usbip:localhost", "--paced", code=2)
-    assert "--paced and --seed are for virtual: only" in said.err
+    assert "--paced is for virtual sources only" in said.err
 
 
 # On a terminal.

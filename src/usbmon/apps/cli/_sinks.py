@@ -69,8 +69,9 @@ class FileSink:
         self._source = source
         self._rotation = rotation
         self._options: dict[str, Any] = {
-            "format": format, "force": force, "about": about, "comments": comments, "live": True
+            "format": format, "force": force, "about": about, "live": True
         }  # fmt: skip
+        self._comments = comments
         self._since = source.elapsed
         self._writer = self._open()
 
@@ -83,7 +84,12 @@ class FileSink:
             number = self.removed + len(self.written) + 1
             name = f"{stem}-{number:04}{dot}{suffix}"
             path = os.path.join(os.path.dirname(path), name)  # noqa: PTH118, PTH120
-        writer = files.Writer(path, interfaces=self._source.interfaces, **self._options)
+        comments = list(self._comments)
+        writer = files.Writer(
+            path, interfaces=self._source.interfaces, comments=comments, **self._options
+        )
+        if "comments" in writer.encoder.cannot_hold:
+            comments.clear()  # ours are no loss
         self.written.append((path, writer.encoder))
         if self._rotation.keep and len(self.written) > self._rotation.keep:
             os.unlink(self.written.popleft()[0])  # noqa: PTH108

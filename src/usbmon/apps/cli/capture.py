@@ -12,7 +12,7 @@ import re
 import signal
 import sys
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
@@ -250,7 +250,7 @@ def command(
     is_virtual = all(kind.name == "virtual" for kind in kinds)
     report = _reporter(verbose=verbose if is_virtual else not (quiet or as_json))
     with ExitStack() as stack:
-        source = stack.enter_context(closing(sources.capture(*specs, report=report, **given)))
+        source = stack.enter_context(sources.capture(*specs, report=report, **given))
         settings = _Settings(
             count, duration, size, snaplen, filter_,
             _trigger(start_on, stop_on, before, after), quiet, as_json,
@@ -268,8 +268,13 @@ def command(
             if text and outputs:
                 sinks.append(
                     FileSink(
-                        source, "-", "u", Rotation(None, None, 0),
-                        force=False, about={}, comments=(),
+                        source,
+                        "-",
+                        "u",
+                        Rotation(None, None, 0),
+                        force=False,
+                        about={},
+                        comments=(),
                     )  # fmt: skip
                 )
             if show:
@@ -359,7 +364,6 @@ class _Loop:
         self._latest = 0
         self._ended = "source"
         self._error: Exception | None = None
-        self._failed: list[str] = []
 
     def run(self) -> int:
         """The exit code."""
@@ -387,9 +391,9 @@ class _Loop:
     def _finish(self) -> None:
         from usbmon.errors import UsbmonError
 
-        for sink in list(self._sinks):
+        self._report_drops()
+        for sink in self._sinks:
             try:
-                self._report_drops()
                 sink.close()
             except UsbmonError as error:  # the others are to be brought to their end too
                 self._error = self._error or error
@@ -457,7 +461,8 @@ class _Loop:
                 getattr(sink, what)(*arguments)
             except UsbmonError as error:
                 self._sinks.remove(sink)
-                self._failed.append(sink.path)
+                with suppress(UsbmonError):
+                    sink.close()
                 if self._error is None:
                     self._error = error
                 else:
@@ -470,9 +475,7 @@ class _Loop:
         for number, interface in enumerate(self._source.interfaces):
             if interface.dropped != self._told[number]:
                 self._told[number] = interface.dropped
-                self._to_sinks(
-                    "report", Report(number, self._latest, dropped=interface.dropped)
-                )
+                self._to_sinks("report", Report(number, self._latest, dropped=interface.dropped))
 
     def _is_enough(self) -> bool:
         """Whether the loop is to end now; a time that has passed only stops the source, which has
