@@ -45,21 +45,18 @@ class Done(NamedTuple):
 
 
 class Running:
-    """A command in the background of the guest."""
+    """A command in the background of the guest; its output goes to `file`, errors with it."""
 
-    def __init__(self, guest: Guest, folder: str) -> None:
+    def __init__(self, guest: Guest, folder: str, pid: int) -> None:
         self._guest = guest
         self._folder = folder
-        self.file = f"{folder}/output"  # what it writes, standard error with it
-        self.pid = int(guest.check(f"cat {folder}/pid"))
+        self.file = f"{folder}/output"
+        self.pid = pid
 
     @property
     def output(self) -> str:
+        """What it has written up to now."""
         return self._guest.check(f"cat {self.file}")
-
-    @property
-    def ended(self) -> bool:
-        return self._guest.run(f"[ -s {self._folder}/code ]").returncode == 0
 
     def signal(self, name: str) -> None:
         self._guest.check(f"kill -{name} {self.pid}")
@@ -67,10 +64,11 @@ class Running:
     def wait(self, *, seconds: float = 60) -> Done:
         """Until it has ended. A signal's number is added to 128, as the shell does."""
         self._guest.wait_for(f"[ -s {self._folder}/code ]", seconds=seconds)
-        return Done(int(self._guest.check(f"cat {self._folder}/code")), self.output)
+        code, output = self._guest.check(f"cat {self._folder}/code {self.file}").split("\n", 1)
+        return Done(int(code), output)
 
     def stop(self, signal: str = "INT") -> Done:
-        """Send a signal and wait; nothing if it has ended."""
+        """Send a signal and wait; only wait if it has ended."""
         self._guest.run(f"[ -s {self._folder}/code ] || kill -{signal} {self.pid}")
         return self.wait()
 
@@ -168,8 +166,8 @@ class Guest:
             command = f"runuser -u {user} -- {command}"
         inner = shlex.quote(f"echo $$ >{at}/pid; exec {command}")
         outer = shlex.quote(f"bash -c {inner} >{at}/output 2>&1; echo $? >{at}/code")
-        self.check(f"mkdir {at}; setsid bash -c {outer} & until [ -s {at}/pid ]; do :; done")
-        return Running(self, at)
+        started = f"until [ -s {at}/pid ]; do sleep 0.01; done; cat {at}/pid"
+        return Running(self, at, int(self.check(f"mkdir {at}; setsid bash -c {outer} & {started}")))
 
     def fetch(self, path: str) -> Path:
         """A copy of a file of the guest."""
@@ -265,11 +263,12 @@ class Guest:
             {"type": "rel", "data": {"axis": axis, "value": value}} for axis, value in move
         ])  # fmt: skip
 
-    def quiet(self, bus: int = 0) -> None:
-        """Wait until usbmon has seen no event for a while. Someone has to be reading."""
-        stat = f"/sys/kernel/debug/usb/usbmon/{bus}s"
-        seen = f"sed 's/.*events \\([0-9]*\\).*/\\1/' {stat}"
-        self.wait_for(f"a=$({seen}); sleep 0.5; [ $a = $({seen}) ]", seconds=60)
+    def quiet(self, bus: int = 0) -> int:
+        """Wait until usbmon has seen no event for a while; how many it has seen. It counts while
+        someone reads."""
+        seen = f"sed 's/.*events \\([0-9]*\\).*/\\1/' /sys/kernel/debug/usb/usbmon/{bus}s"
+        loop = f"until [ $a = $({seen}) ]; do a=$({seen}); sleep 0.3; done"
+        return int(self.check(f"a=-1; {loop}; echo $a"))
 
     def ssh(self) -> Path:
         """A folder to be first in PATH: its `ssh guest` is a shell in the guest."""
@@ -282,7 +281,9 @@ class Guest:
         folder.mkdir()
         self.check("mkdir -p /run/sshd /root/.ssh")
         self.check("ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/key")
-        self.check("cp /root/.ssh/key.pub /root/.ssh/authorized_keys; /usr/sbin/sshd")
+        self.check("cp /root/.ssh/key.pub /root/.ssh/authorized_keys")
+        server = self.start("/usr/sbin/sshd -D -e")
+        self.wait_for(f"grep -q listening {server.file}")
         shutil.copyfile(self.fetch("/root/.ssh/key"), folder / "key")
         (folder / "key").chmod(0o600)
         with socket.socket() as free:
@@ -309,7 +310,7 @@ class Guest:
             self.unplug(id)
         self.run(
             "for p in $(usbip port 2>/dev/null | sed -n 's/^Port \\([0-9]*\\):.*/\\1/p'); "
-            "do usbip detach -p $p; done; udevadm settle"
+            "do usbip detach -p $p; done; umount -ql /mnt; udevadm settle"
         )
 
     def _connect(self, path: Path, deadline: float) -> socket.socket:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.live.guest import Done, Guest, Running
     from usbmon.events import Events
 
-STAT = "/sys/kernel/debug/usb/usbmon/{}s"  # Documentation/usb/usbmon.rst
+STAT = "/sys/kernel/debug/usb/usbmon/{}s"  # nreaders N events N text_lost N
 
 
 class Recorder:
@@ -36,18 +36,21 @@ class Recorder:
     done: Done
     lost = 0
 
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
     def command(self, bus: int, out: str) -> str:
         raise NotImplementedError
 
     def start(self, guest: Guest, bus: int) -> None:
         self.guest, self.bus = guest, bus
-        self.out = f"/tmp/{type(self).__name__.lower()}{id(self)}.{self.suffix}"
-        before = stat(guest, bus)["nreaders"]
+        self.out = f"/tmp/{self.name}{id(self)}.{self.suffix}"
         self.running: Running = guest.start(self.command(bus, self.out))
-        now = f"$(sed 's/nreaders \\([0-9]*\\).*/\\1/' {STAT.format(bus)})"
-        guest.wait_for(f"[ {now} -gt {before} ]")
+        ready = f"ls -l /proc/{self.running.pid}/fd | grep -q usbmon"
         if self.says:
-            guest.wait_for(f"grep -q '{self.says}' {self.running.file}")
+            ready += f" && grep -q '{self.says}' {self.running.file}"
+        guest.wait_for(ready)
 
     def stop(self) -> None:
         self.done = self.running.stop(self.signal)
@@ -83,11 +86,14 @@ class Text(Recorder):
     signal = "TERM"
 
     def command(self, bus: int, out: str) -> str:
-        self._before = stat(self.guest, bus)["text_lost"]
+        self._before = self._text_lost(bus)
         return f"cat /sys/kernel/debug/usb/usbmon/{bus}u >{out}"
 
     def count_lost(self) -> int:
-        return stat(self.guest, self.bus)["text_lost"] - self._before
+        return self._text_lost(self.bus) - self._before
+
+    def _text_lost(self, bus: int) -> int:
+        return int(self.guest.check(f"cat {STAT.format(bus)}").split()[5])
 
 
 class GetX(Recorder):
@@ -115,37 +121,36 @@ class Recording:
         self.guest, self.bus, self.recorders = guest, bus, recorders
 
     def __enter__(self) -> Self:
+        seen = self.guest.quiet(self.bus)
+        self._seen = []
         for recorder in self.recorders:
+            self._seen.append(seen)
             recorder.start(self.guest, self.bus)
-        self._before = stat(self.guest, self.bus)["events"]
+            # The controller may be new, and tcpdump asks all devices for their descriptors.
+            seen = self.guest.quiet(self.bus)
+        self._start = seen
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
-            self.guest.quiet(self.bus)
-        self.count = stat(self.guest, self.bus)["events"] - self._before
+            self.count = self.guest.quiet(self.bus) - self._start
         for recorder in self.recorders:
             recorder.stop()
         if kind is None:
-            for recorder in self.recorders:
+            for recorder, seen in zip(self.recorders, self._seen, strict=True):
                 recorder.read()
+                recorder.events = recorder.events[self._start - seen :]
 
     def check(self) -> None:
         """All recorders have the events that the kernel counted, the same ones."""
         assert self.count > 0
-        for recorder in self.recorders:
-            assert len(recorder.events) + recorder.lost == self.count, type(recorder).__name__
+        have = {recorder.name: (len(recorder.events), recorder.lost) for recorder in self.recorders}
+        assert all(sum(pair) == self.count for pair in have.values()), (self.count, have)
         text = [recorder for recorder in self.recorders if isinstance(recorder, Text)]
         binary = [recorder for recorder in self.recorders if recorder not in text]
         first = binary[0]
         for one, other in [(each, first) for each in text] + [(first, each) for each in binary[1:]]:
             same_events(one.events, other.events, lost=one.lost + other.lost)
-
-
-def stat(guest: Guest, bus: int) -> dict[str, int]:
-    """The kernel's own numbers: nreaders, events, text_lost."""
-    words = guest.check(f"cat {STAT.format(bus)}").split()
-    return {name: int(number) for name, number in zip(words[::2], words[1::2], strict=True)}
 
 
 def same_events(one: Events, other: Events, *, lost: int = 0) -> None:

@@ -25,7 +25,7 @@ def uas_disk(guest):
 
 def _use_disk(guest):
     guest.wait_for("[ -b /dev/sda ]")
-    guest.check("mkfs.vfat -I /dev/sda && mount /dev/sda /mnt")
+    guest.check("udevadm settle; mkfs.vfat -I /dev/sda && mount /dev/sda /mnt")
     guest.check(
         "head -c 300000 /dev/urandom >/mnt/random.bin; sha256sum </mnt/random.bin >/tmp/sum"
     )
