@@ -91,21 +91,38 @@ def _next(cursors: Sequence[_Input]) -> Events:
     # The input whose batch ends first. At the time of its end itself, only inputs before it go on.
     first = min(waiting, key=lambda number: cursors[number].times[-1])
     horizon = cursors[first].times[-1]
-    parts, times, arenas, base = [], [], [], 0
+    parts, times = [], []
     for number in waiting:
         cursor = cursors[number]
         count = int(np.searchsorted(cursor.times, horizon, "right" if number <= first else "left"))
         times.append(cursor.times[:count])
         part = cursor.take(count).copy()
-        numbered = part["urb"] != 0
-        part["urb"][numbered] = part["urb"][numbered] * len(cursors) + number
-        part["interface"] = number
-        part["data_at"] += base
-        base += len(cursor.arena)
-        parts.append(part)
-        arenas.append(cursor.arena)
+        mark(part, number, len(cursors), number)
+        parts.append((part, cursor.arena))
+    return interleave(parts, np.concatenate(times))
+
+
+def mark(rows: npt.NDArray[np.void], number: int, inputs: int, interface: int) -> None:
+    """Make these rows, a copy, those of one input among others."""
+    numbered = rows["urb"] != 0
+    rows["urb"][numbered] = rows["urb"][numbered] * inputs + number
+    rows["interface"] = interface
+
+
+def interleave(
+    parts: Sequence[tuple[npt.NDArray[np.void], memoryview]], times: npt.NDArray[np.int64]
+) -> Events:
+    """Rows, each part with its arena, in the order of `times`, which has one for each row of all
+    parts. The rows are changed: give copies."""
+    import numpy as np
+
+    base = 0
+    for rows, arena in parts:
+        rows["data_at"] += base
+        base += len(arena)
     # Joining structured arrays by their bytes keeps the padding, and is many times faster.
-    joined = np.concatenate([part.view((np.uint8, layout.ROW_SIZE)) for part in parts])
-    order = np.argsort(np.concatenate(times), kind="stable")
+    joined = np.concatenate([rows.view((np.uint8, layout.ROW_SIZE)) for rows, _ in parts])
+    order = np.argsort(times, kind="stable")
     rows = joined[order].reshape(-1).view(row_dtype())
-    return Events(rows.view(np.uint8).data, memoryview(bytearray().join(arenas)))
+    arenas = bytearray().join(arena for _, arena in parts)
+    return Events(rows.view(np.uint8).data, memoryview(arenas))

@@ -41,11 +41,17 @@ def native(**fields: Any) -> bytes:
 
 
 def walk_raw(
-    text: bytes, header: int = 64, alloc: int = 1 << 40, *, rows: int = 8, start: int = 0
+    text: bytes,
+    header: int = 64,
+    alloc: int = 1 << 40,
+    *,
+    rows: int = 8,
+    start: int = 0,
+    align: int = 1,
 ) -> tuple[list[tuple[int, int]], int, int, bool]:
     """Where records are and how long, then what the walk returns."""
     out = rubbish(rows)
-    count, end, fillers, lost = records.walk_raw(text, start, out, header, alloc)
+    count, end, fillers, lost = records.walk_raw(text, start, out, header, alloc, align)
     found = r.unpack(out[: count * r.SIZE])
     assert all(row["ts"] == row["urb"] == row["marks"] == row["absent"] == 0 for row in found)
     return [(row["data_at"], row["captured"]) for row in found], end, fillers, lost
@@ -75,6 +81,15 @@ def test_fillers_are_a_header_alone():
     filler = native(type="@", len_cap=3000, busnum=0xFFFF, xfer_type=77)
     text = filler + native(payload=bytes(5)) + filler + filler
     assert walk_raw(text) == ([(64, 69)], len(text), 3, False)
+
+
+def test_in_the_ring_a_filler_takes_what_it_claims_and_records_begin_at_multiples_of_64():
+    record = native(payload=bytes(5)) + b"\xa5" * 59
+    filler = native(type="@", len_cap=128) + b"\xa5" * 128
+    text = record + filler + native() + record
+    assert walk_raw(text, align=64) == ([(0, 69), (320, 64), (384, 69)], len(text), 1, False)
+    assert walk_raw(text[:319], align=64) == ([(0, 69)], 128, 0, False)
+    assert walk_raw(text[:-59], align=64)[0] == [(0, 69), (320, 64), (384, 69)]
 
 
 IMPLAUSIBLE: list[dict[str, Any]] = [

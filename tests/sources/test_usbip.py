@@ -7,6 +7,7 @@ import contextlib
 import random
 import re
 import socket
+from contextlib import closing
 from typing import Self
 
 import pytest
@@ -301,8 +302,9 @@ def test_a_source_gives_batches_until_it_is_closed():
     batches = iter(source)
     assert len(next(batches)) == 0
     assert (source.dropped, source.elapsed > 0) == (0, True)
+    source.stop()
+    assert [len(events) for events in batches] == [0]
     source.close()
-    assert list(batches) == []
     source.close()
 
 
@@ -334,27 +336,17 @@ def test_it_listens_beside_the_server_by_default(monkeypatch):
     assert places == [("127.0.0.1", 3241), ("127.0.0.1", 65535), ("::1", 3241)]
 
 
-def test_what_passed_before_an_interrupt_is_given_first(monkeypatch):
+def test_what_passed_before_it_is_stopped_is_given():
     log = Log()
 
     async def conversation() -> None:
-        port = int(re.findall(r":(\d+),", log[0])[0])
-        async with await Client.connect(port) as client:
-            await talk(client)
-        raise KeyboardInterrupt
+        async with Served() as served:
+            where = f"usbip:127.0.0.1:{served.port}"
+            with closing(sources.open(where, listen="127.0.0.1:0", report=log)) as source:
+                port = int(re.findall(r":(\d+),", log[0])[0])
+                async with await Client.connect(port) as client:
+                    await talk(client)
+                source.stop()
+                assert [len(events) for events in source] == [14]
 
-    async def serve() -> Served:
-        return await Served().__aenter__()
-
-    # One event loop for the server, the source and the client: the source's own.
-    runner = asyncio.Runner()
-    served = runner.run(serve())
-    monkeypatch.setattr(asyncio, "Runner", lambda: runner)
-    source = sources.open(f"usbip:127.0.0.1:{served.port}", listen="127.0.0.1:0", report=log)
-    monkeypatch.setattr(asyncio, "sleep", lambda _: conversation())
-    batches = iter(source)
-    assert len(next(batches)) == 14
-    with pytest.raises(KeyboardInterrupt):
-        next(batches)
-    runner.run(served.__aexit__())
-    source.close()
+    asyncio.run(conversation())

@@ -196,11 +196,13 @@ def walk_raw(
     rows: cython.uchar[::1],
     header: cython.Py_ssize_t,
     alloc: cython.longlong,
+    align: cython.Py_ssize_t,
 ) -> tuple[int, int, int, bool]:
     """Records of the binary API, each `header` bytes and at most `alloc` bytes of payload.
 
-    Returns how many rows were filled, where the walk ended, how many fillers were passed over, and
-    whether it ended at bytes that are no record.
+    `align`: 1 in a stream; 64 in the mapped ring, where each record begins at a multiple of it and a
+    filler takes the room that it claims. Returns how many rows were filled, where the walk ended,
+    how many fillers were passed over, and whether it ended at bytes that are no record.
     """
     end: cython.Py_ssize_t = len(text)
     limit: cython.Py_ssize_t = len(rows) // f.W8
@@ -209,6 +211,7 @@ def walk_raw(
     fillers: cython.Py_ssize_t = 0
     lost: cython.bint = False
     payload: cython.longlong
+    size: cython.longlong
     p: cython.pointer[cython.const[cython.uchar]]
     u32: cython.pointer[cython.uint]
     u64: cython.pointer[cython.ulonglong]
@@ -221,20 +224,24 @@ def walk_raw(
         u32, u64 = memoryview(rows).cast("I"), memoryview(rows).cast("Q")
     with cython.nogil:
         while n < limit and at + header <= end:
-            if p[at + 8] == 64:  # '@': the header alone, whatever its len_cap says
-                fillers += 1
-                at += header
-                continue
             payload = _load32(p, at + f.LEN_CAP8, not f.LITTLE)
+            if p[at + 8] == 64:  # '@': in a stream the header alone, whatever its len_cap says
+                size = header + (payload if align > 1 else 0)
+                if at + size > end:
+                    break
+                fillers += 1
+                at += size
+                continue
             if payload > _LARGEST or not _plausible(p, at):
                 lost = True
                 break
             if payload > alloc:
                 payload = alloc
-            if at + header + payload > end:
+            size = header + payload
+            if at + size > end:
                 break
-            _begin(u64, u32, n, 0, at, header + payload)
-            at += header + payload
+            _begin(u64, u32, n, 0, at, size)
+            at += (size + align - 1) // align * align
             n += 1
     return n, at, fillers, bool(lost)
 

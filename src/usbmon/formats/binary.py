@@ -62,6 +62,9 @@ _ORDER: Final = __import__("sys").byteorder
 class BinaryDecoder(Decoder):
     """`header` is the header's size once it is known, `alloc` the length at which GETX cut data."""
 
+    # Records follow one another without a gap.
+    align: ClassVar[int] = 1
+
     format: ClassVar[str] = "bin"
 
     def __init__(self, *, file: str = "", strict: bool = False, header: int = 0) -> None:
@@ -118,7 +121,7 @@ class BinaryDecoder(Decoder):
 
     def _walk(self, block: memoryview, rows: memoryview) -> tuple[int, int, int, bool]:
         limit = _NO_LIMIT if self.alloc is None else self.alloc
-        return records.walk_raw(block, 0, rows, self.header, limit)
+        return records.walk_raw(block, 0, rows, self.header, limit, self.align)
 
     def _hold_back(
         self, block: memoryview, rows: memoryview, count: int, end: int
@@ -151,6 +154,16 @@ class BinaryDecoder(Decoder):
                     return True
         self.alloc = None
         return False
+
+
+class RingDecoder(BinaryDecoder):
+    """For pieces copied out of the mapped ring, each of whole records, padding and fillers."""
+
+    align: ClassVar[int] = 64
+
+    def __init__(self) -> None:
+        super().__init__(header=layout.PACKET_SIZE)
+        self.alloc = _NO_LIMIT  # nothing is cut, and nothing is to be guessed
 
 
 class Binary48Decoder(BinaryDecoder):

@@ -14,7 +14,8 @@ import contextlib
 import os
 import re
 import socket
-from typing import TYPE_CHECKING, Final
+import threading
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from usbmon.bus.link import Link, Passage
 from usbmon.bus.loop import SECOND, Loop
@@ -23,6 +24,7 @@ from usbmon.errors import SourceError
 from usbmon.formats.base import Interface
 from usbmon.monitor.collector import Collector
 from usbmon.monitor.main import Monitor
+from usbmon.sources import Source
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from usbmon.events import Events
+
+_T = TypeVar("_T")
 
 _CHUNK: Final = 1 << 16
 _SLICE: Final = 0.05
@@ -211,8 +215,12 @@ class Proxy:
                 await writer.drain()
 
 
-class UsbipSource:
-    """See `usbmon.sources.Source`. It ends when it is closed: clients come and go."""
+class UsbipSource(Source):
+    """See `usbmon.sources.Source`. It ends when it is stopped: clients come and go.
+
+    The proxy has a thread of its own: whoever is slow to take events costs drops, and never makes
+    a bus wait.
+    """
 
     def __init__(
         self,
@@ -220,19 +228,24 @@ class UsbipSource:
         listen: tuple[str, int],
         report: Callable[[str], None],
     ) -> None:
-        self.interfaces = [
-            Interface(220, "usbmon0", f"USB/IP, server {place(*server)}"),
-        ]
-        self._runner = asyncio.Runner()
+        self.interfaces = [Interface(220, "usbmon0", f"USB/IP, server {place(*server)}")]
+        self.interfaces[0].dropped = 0
+        self._loop = asyncio.new_event_loop()
         self._proxy = Proxy(server, report)
-        self._closed = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
         try:
-            port = self._runner.run(self._proxy.start(*listen))
+            port = self._call(self._proxy.start(*listen))
         except BaseException:
-            self._runner.close()
+            self._end_loop()
             raise
         self._collector = Collector(Monitor([self._proxy.link]).buses[0])
         report(f"listening on {place(listen[0], port)}, for the server {place(*server)}")
+
+    def _call(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """In the thread of the proxy."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     @property
     def elapsed(self) -> float:
@@ -243,20 +256,31 @@ class UsbipSource:
         return self._collector.dropped
 
     def __iter__(self) -> Iterator[Events]:
-        while not self._closed:
-            try:
-                self._runner.run(asyncio.sleep(_SLICE))
-            except KeyboardInterrupt:
-                yield self._collector.take()  # what has passed is not to be lost
-                raise
-            yield self._collector.take()
+        ended = False
+        while not ended:
+            ended = self._ended.wait(_SLICE)
+            yield self._call(self._take())
+            self.interfaces[0].dropped = self._dropped
+
+    async def _take(self) -> Events:
+        # What was dropped is missing behind what was kept.
+        self._dropped = self._collector.dropped
+        return self._collector.take()
+
+    def stop(self) -> None:
+        self._ended.set()
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._runner.run(self._proxy.stop())
-            self._runner.close()
+        self._ended.set()
+        if self._thread.is_alive():
+            self._call(self._proxy.stop())
+            self._end_loop()
             self._collector.close()
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 def open(

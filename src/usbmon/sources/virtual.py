@@ -12,7 +12,7 @@ from usbmon.bus.loop import MS, SECOND
 from usbmon.formats.base import Interface
 from usbmon.monitor.collector import Collector
 from usbmon.monitor.main import Monitor
-from usbmon.sources import scenario
+from usbmon.sources import Source, scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ _BATCH: Final = 4 << 20
 _SETTLE: Final = 100 * MS
 
 
-class VirtualSource:
+class VirtualSource(Source):
     """See `usbmon.sources.Source`. `stage` is the bus with all that is on it.
 
     Raises `SourceError` at the end of the iteration if a step failed: the events up to there have
@@ -42,6 +42,7 @@ class VirtualSource:
     ) -> None:
         self.stage = scenario.Stage(chosen, paced=paced, report=report)
         self.interfaces = [Interface(220, "usbmon0", f"virtual bus, {chosen.name}")]
+        self.interfaces[0].dropped = 0
         # The stage has run nothing yet that a bus would show: all of it is captured.
         self._collector = Collector(Monitor(self.stage.host.controllers).buses[0])
         self._closed = False
@@ -62,12 +63,17 @@ class VirtualSource:
                 end = loop.now + _SETTLE
             until = min(loop.now + _SLICE, end if end is not None else loop.now + _SLICE)
             loop.run(until, stop=self._is_full)
+            dropped = self._collector.dropped
             yield self._collector.take()
+            self.interfaces[0].dropped = dropped
         if self.stage.error is not None:
             raise self.stage.error
 
     def _is_full(self) -> bool:
-        return self._collector.waiting > _BATCH
+        return self._closed or self._collector.waiting > _BATCH
+
+    def stop(self) -> None:
+        self._closed = True
 
     def close(self) -> None:
         self._closed = True
