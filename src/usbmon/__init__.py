@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from usbmon.errors import FormatError, SourceError, UsbmonError
     from usbmon.events import Event, Events
     from usbmon.files import Trace, Writer, decode, open, read, write
+    from usbmon.sources import Source, capture
     from usbmon.summary import Summary
 
 _HOME: Final = {
@@ -22,10 +23,12 @@ _HOME: Final = {
     "Events": "events",
     "FormatError": "errors",
     "SourceError": "errors",
+    "Source": "sources",
     "Summary": "summary",
     "Trace": "files",
     "UsbmonError": "errors",
     "Writer": "files",
+    "capture": "sources",
     "decode": "files",
     "open": "files",
     "read": "files",
@@ -36,11 +39,13 @@ __all__ = [
     "Event",
     "Events",
     "FormatError",
+    "Source",
     "SourceError",
     "Summary",
     "Trace",
     "UsbmonError",
     "Writer",
+    "capture",
     "decode",
     "open",
     "read",

@@ -95,7 +95,7 @@ def model(times, start, stop, before, after):
         numbers = [n for n, t in enumerate(times) if t >= times[start] - before]
     else:
         numbers = list(range(start, len(times)))
-    if stop in numbers:
+    if stop in numbers and stop >= start:
         end = times[stop] + after
         numbers = [n for n in numbers if (n <= stop if not after else times[n] <= end)]
     return numbers

@@ -11,6 +11,7 @@ import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
+from usbmon import layout
 from usbmon.errors import SourceError
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ class Source:
     """Iterate over it for batches of `Events`, which may be empty: then nothing came for a while.
 
     `interfaces` is what the capture is of. The `dropped` of each grows between two batches, at the
-    place where events are missing; None: not known. The iteration ends by itself where the source
+    place where events are missing; None: not known. `clock` is that of the stamps. The iteration ends by itself where the source
     does, with `SourceError` if it did not end well: all events have been given then.
     """
 
     interfaces: list[Interface]
+    clock: int = layout.WALL
 
     @property
     def elapsed(self) -> float:
@@ -63,6 +65,12 @@ class Source:
     def close(self) -> None:
         """Let go of all that is open."""
         raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class Kind(NamedTuple):
@@ -150,23 +158,10 @@ def open(spec: str, **options: Any) -> Source:
     return source
 
 
-class Capture:
-    """One source or several as one iterator of `Events`, in a ``with`` or until `close`."""
+def capture(*specs: str, **options: Any) -> Source:
+    """One source, or several as one; `options` as for `open`. Raises `SourceError`."""
+    if len(specs) == 1:
+        return open(specs[0], **options)
+    from usbmon.sources.several import Several
 
-    def __init__(self, *specs: str, **options: Any) -> None:
-        """`options`: see the ``open`` of each kind. Raises `SourceError`."""
-        if len(specs) == 1:
-            self.source = open(specs[0], **options)
-        else:
-            from usbmon.sources.several import Several
-
-            self.source = Several(specs, options)
-
-    def __iter__(self) -> Iterator[Events]:
-        return (batch for batch in self.source if len(batch))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.source.close()
+    return Several(specs, options)

@@ -28,7 +28,10 @@ from usbmon.sources import Source, binary
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from usbmon.sources.follow import Follower
+
 DEV: Final = "/dev/usbmon"
+DEBUGFS: Final = "/sys/kernel/debug/usb/usbmon"
 # A ring of so many bytes is wanted unless said otherwise: the kernel takes memory for it that
 # cannot be swapped out, and it holds half a second of the fastest bus.
 RING: Final = 16 << 20
@@ -316,17 +319,48 @@ def open(
     *,
     way: str = "auto",
     ring: int = RING,
+    describe: bool = True,
+    follower: Follower | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Source:
-    """A bus by its number, or ``all``."""
-    number = "0" if rest == "all" else rest
-    if not number.isascii() or not number.isdigit():
+    """A bus by its number, or ``all``. `describe`: with what sysfs knows of the devices.
+    `follower`: only events of these. Raises `SourceError`."""
+    if not rest.isascii() or not (rest.isdigit() or rest == "all"):
         raise SourceError(
             "no bus; write its number as `lsusb` shows it, as kernel:1, or kernel:all",
             file=f"kernel:{rest}",
         )
-    path = f"{DEV}{int(number)}"
+    bus = 0 if rest == "all" else int(rest)
+    source = _open_bus(bus, way, ring, report)
+    from usbmon.sources.hotplug import Watcher
+    from usbmon.sources.watched import Watched
+
+    return Watched(
+        source, Watcher(), bus, describe=describe, follower=follower, report=report
+    )
+
+
+def _open_bus(
+    bus: int, way: str, ring: int, report: Callable[[str], None] | None
+) -> Source:
+    """By the device, or else by the text file."""
+    from usbmon.sources import doctor, text
+
+    path, file = f"{DEV}{bus}", f"{DEBUGFS}/{bus}u"
+    failed: OSError | None = None
+    if way != "text":
+        try:
+            return KernelSource(path, way=way, ring=ring, report=report)
+        except OSError as error:
+            if way != "auto":
+                raise SourceError(doctor.advice(error, path), file=path) from None
+            failed = error
     try:
-        return KernelSource(path, way=way, ring=ring, report=report)
-    except OSError as error:
-        raise SourceError(error.strerror or str(error), file=path) from None
+        source = text.open(file, report=report)
+    except SourceError as error:
+        raise SourceError(
+            doctor.advice(failed or error, path if failed else file), file=path if failed else file
+        ) from None
+    if failed is not None and report is not None:
+        report(f"{path}: {failed.strerror}; events are read from {file} instead, 32 bytes of each")
+    return source

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Condition = Callable[[Events], npt.NDArray[np.bool_]]
 
+_NEVER: Final = (1 << 63) - 1
 # What may wait for a trigger, in bytes of rows and payload.
 LIMIT: Final = 256 << 20
 
@@ -57,30 +58,28 @@ class Trigger:
         """Those to be kept now: of the batch, and of what came before it."""
         if not len(events) or self.done:
             return Events.empty()
-        kept = self._from_start(events) if not self.started else events
-        if not self.started:
-            return kept
-        return self._to_stop(kept)
-
-    def _from_start(self, events: Events) -> Events:
+        if self.started:
+            return self._to_stop(events)
         assert self._start is not None
         mask = self._start(events)
         if not mask.any():
             synthetic = (events.marks & layout.SYNTHETIC) != 0
-            self._keep(events[~synthetic] if synthetic.any() else events)
-            return events[synthetic] if synthetic.any() else Events.empty()
+            self._keep(events[~synthetic])
+            return events[synthetic]
         self.started = True
         first = int(mask.argmax())
-        begin = int(events.ts[first]) - self._before
-        parts = [*self._waiting, events]
+        return Events.concat([self._until(events, first), self._to_stop(events[first:])])
+
+    def _until(self, events: Events, first: int) -> Events:
+        """What is kept of the time before the event that starts, this one of the batch."""
+        begin = int(events.ts[first]) - self._before if self._before else _NEVER
+        parts = [part for part in (*self._waiting, events[:first]) if len(part)]
         self._waiting.clear()
-        if self.shortened and len(parts[0]):
-            # Told only where the time that was asked for reaches back to what had to go.
-            self.shortened = int(parts[0].ts[0]) > begin
-        kept = [part[(part.ts >= begin) | (part.marks & layout.SYNTHETIC != 0)] for part in parts]
-        if not self._before:  # of the same time, but before it
-            kept = [events[first:]]
-        return Events.concat(kept)
+        # Told only where the time that was asked for reaches back to what had to go.
+        self.shortened = self.shortened and not (parts and int(parts[0].ts[0]) <= begin)
+        return Events.concat(
+            part[(part.ts >= begin) | (part.marks & layout.SYNTHETIC != 0)] for part in parts
+        )
 
     def _keep(self, events: Events) -> None:
         """For the time before the start."""

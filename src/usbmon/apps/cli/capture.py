@@ -1,37 +1,45 @@
 """``usbmon capture``: what happens on a bus, into files or onto the screen.
 
 Here: the options, the loop, and what is said while it goes on. Not here: sources
-(`usbmon.sources`) and writing (`usbmon.files.Writer`).
+(`usbmon.sources`), where events go (`_sinks`).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import sys
 import time
 from contextlib import ExitStack, closing, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from usbmon import __version__
 from usbmon.apps.cli import _common
+from usbmon.apps.cli._sinks import FileSink, Rotation, Sink, ViewSink
 from usbmon.apps.cli.convert import targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from usbmon.events import Events
-    from usbmon.files import Writer
+    from usbmon.filters import Filter
     from usbmon.sources import Source
+    from usbmon.sources.trigger import Trigger
 
 _EVERY_SECONDS: Final = 0.2
+_JSON_SECONDS: Final = 1.0
+# What a compressed file holds is safe so often.
+_FLUSH_SECONDS: Final = 1.0
 _SIZE: Final = re.compile(r"(\d+)\s*([kMGT]?)B?", re.IGNORECASE)
 _TIME: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)?")
 _POWERS: Final = {"": 0, "K": 3, "M": 6, "G": 9, "T": 12}
 _UNITS: Final = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_NS: Final = 1_000_000_000
 
 
 class _Size(click.ParamType[int]):
@@ -62,11 +70,41 @@ class _Time(click.ParamType[float]):
         return seconds
 
 
+class _Expression(click.ParamType["Filter"]):
+    """A filter (`usbmon filter --help`)."""
+
+    name = "filter"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Filter:
+        from usbmon import filters
+        from usbmon.errors import UsbmonError
+
+        try:
+            return filters.compile(value)
+        except UsbmonError as error:
+            self.fail(str(error), param, ctx)
+
+
 SIZE, TIME = _Size(), _Time()
 
 
+class _Settings(NamedTuple):
+    """What the loop is to do."""
+
+    count: int | None
+    duration: float | None
+    size: int | None
+    snaplen: int | None
+    filter: Filter | None
+    trigger: Trigger | None
+    quiet: bool
+    json: bool
+
+
 @click.command("capture", short_help="Capture what happens on a bus.")
-@click.argument("spec", metavar="SOURCE")
+@click.argument("specs", metavar="SOURCE...", nargs=-1, required=True)
 @click.option(
     "-o",
     "--output",
@@ -84,8 +122,26 @@ SIZE, TIME = _Size(), _Time()
     help="Write this format whatever the suffixes say (see `usbmon formats`).",
 )
 @click.option("--text", is_flag=True, help="Print events as usbmon text to standard output.")
+@click.option("--show", is_flag=True, help="Print events as `usbmon show` does.")
 @click.option("-c", "--count", type=click.IntRange(min=1), metavar="N", help="Stop after N events.")
 @click.option("-d", "--duration", type=TIME, metavar="TIME", help="Stop after this time, as 10s.")
+@click.option("--size", type=SIZE, metavar="SIZE", help="Stop after SIZE of events, as 1GB.")
+@click.option(
+    "-s",
+    "--snaplen",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Keep at most N bytes of the data of an event.",
+)
+@click.option(
+    "-F", "--filter", "filter_", type=_Expression(), metavar="EXPR", help="Keep only these events."
+)
+@click.option(
+    "--start-on", type=_Expression(), metavar="EXPR", help="Begin with the first such event."
+)
+@click.option("--stop-on", type=_Expression(), metavar="EXPR", help="End with the next such event.")
+@click.option("--before", type=TIME, metavar="TIME", help="Keep this time before --start-on, too.")
+@click.option("--after", type=TIME, metavar="TIME", help="Keep this time after --stop-on, too.")
 @click.option(
     "--rotate-size",
     type=SIZE,
@@ -93,238 +149,362 @@ SIZE, TIME = _Size(), _Time()
     help="Begin a new file after SIZE, as 10MB: name-0001.pcapng, name-0002.pcapng, …",
 )
 @click.option("--rotate-time", type=TIME, metavar="TIME", help="Begin a new file after TIME.")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Of the files that rotation makes, keep the last N.",
+)
+@click.option(
+    "--ring",
+    type=SIZE,
+    metavar="SIZE",
+    help="How large the kernel's ring is to be, as 64MB.  [default: 16.8 MB]",
+)
+@click.option(
+    "--by",
+    "way",
+    type=click.Choice(["auto", "mmap", "getx", "read", "text"]),
+    help="How events are taken from the kernel; auto: the best way that works.",
+)
+@click.option("--wait", is_flag=True, default=None, help="Wait for a device that is not there yet.")
+@click.option("--hubs", is_flag=True, default=None, help="Of a device: its hubs' events as well.")
+@click.option(
+    "--describe/--no-describe",
+    default=None,
+    help="Keep the descriptors of the devices that are there, as sysfs has them.  [default: keep]",
+)
 @click.option("--listen", metavar="ADDRESS[:PORT]", help="Where clients of usbip: are to connect.")
-@click.option("--paced", is_flag=True, help="Let a virtual bus keep to the real clock.")
+@click.option("--paced", is_flag=True, default=None, help="Let a virtual bus keep the real time.")
 @click.option("--seed", type=int, metavar="N", help="What chance on a virtual bus starts from.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option("-q", "--quiet", is_flag=True, help="No counts and no summary.")
+@click.option("--json", "as_json", is_flag=True, help="Counts and summary as lines of JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what happens on a virtual bus.")
 def command(
-    spec: str,
+    specs: tuple[str, ...],
     *,
     outputs: tuple[str, ...],
     target_format: str | None,
     text: bool,
+    show: bool,
     count: int | None,
     duration: float | None,
+    size: int | None,
+    snaplen: int | None,
+    filter_: Filter | None,
+    start_on: Filter | None,
+    stop_on: Filter | None,
+    before: float | None,
+    after: float | None,
     rotate_size: int | None,
     rotate_time: float | None,
-    listen: str | None,
-    paced: bool,
-    seed: int | None,
+    keep: int | None,
     force: bool,
     quiet: bool,
+    as_json: bool,
     verbose: bool,
+    **options: Any,
 ) -> int:
     """Capture what happens on a bus.
 
-    SOURCE is virtual:DEVICE[,DEVICE…] or virtual:FILE.toml, a bus of usbmon's own with these
-    devices at work (`usbmon bus --list` names them), or usbip:HOST[:PORT], a USB/IP server that is
-    reached through a proxy. With no -o, events are printed as usbmon text.
+    SOURCE is one of these; several are merged by time into one file.
 
-    Ctrl-C ends the capture; what was captured is a valid file.
+    \b
+      3, all               a bus of this machine by its number, or all of them
+      0557:2004            one device, wherever it is plugged; serial:NUMBER or part
+                           of its name do as well (`usbmon devices` lists them)
+      text:PATH            usbmon's text as it comes, from a file or a FIFO
+      ssh:HOST/SOURCE      the same on another machine, where nothing is installed
+      virtual:DEVICE,…     a virtual bus with these devices at work, or a scenario
+                           (`usbmon bus --list` names them)
+      usbip:HOST           a USB/IP server that is reached through a proxy
+
+    With no -o, events are printed as usbmon text. Ctrl-C ends the capture in order; whatever ends
+    it, the file is valid up to there. A capture holds what is typed on keyboards: its files are
+    readable by you alone.
 
     \b
     Examples:
+      usbmon capture 1 -o bus1.pcapng
+      usbmon capture 046d:c31c -o keyboard.pcapng --wait
+      usbmon capture all -o all.pcapng.zst --rotate-size 100MB --keep 10
+      usbmon capture 1 -o stall.pcapng --start-on 'status == EPIPE' --before 2s -d 1m
       usbmon capture virtual:flash -o key.pcapng
-      usbmon capture virtual:keyboard,mouse --text
       usbmon capture virtual:microphone -o mic.pcapng -o mic.txt -d 500ms
-      usbmon capture virtual:scenario.toml -o all.pcapng.zst --rotate-size 10MB
+      usbmon capture ssh:root@board/1 -o board.pcapng
     """
     from usbmon import sources
 
-    rotates = rotate_size is not None or rotate_time is not None
-    _check_outputs(outputs, text=text, rotates=rotates)
-    kind = spec.partition(":")[0]
-    options: dict[str, Any] = {"report": _reporter(verbose=verbose)}
-    if kind != "virtual" and (paced or seed is not None):
-        raise click.UsageError("--paced and --seed are for virtual: only")
-    if kind != "usbip" and listen is not None:
-        raise click.UsageError("--listen is for usbip: only")
-    if kind == "virtual":
-        options |= {"paced": paced, "seed": seed}
-    elif kind == "usbip":
-        options |= {"listen": listen, "report": _reporter(verbose=not quiet)}
-    with closing(sources.open(spec, **options)) as source, ExitStack() as stack:
-        sinks = []
-        for path in outputs:
-            sink = _Sink(source, path, target_format, rotate_size, rotate_time, force=force)
-            stack.callback(sink.abandon)
-            sinks.append(sink)
-        if text or not outputs:
-            sinks.append(_Sink(source, "-", "u", None, None, force=False))
-        stack.pop_all()  # from here on, what there is is kept
-        return _Capture(source, sinks, count, duration, quiet=quiet).run()
+    rotation = Rotation(rotate_size, rotate_time, keep or 0)
+    given = {name: value for name, value in options.items() if value is not None}
+    _check_outputs(outputs, printed=text + show, rotates=rotation.is_wanted, keeps=bool(keep))
+    if (before and start_on is None) or (after and stop_on is None):
+        raise click.UsageError("--before goes with --start-on, --after with --stop-on")
+    kinds = [sources.kind_of(spec)[0] for spec in specs]
+    for name in given:
+        takes = [row.name for row in sources.SOURCES if name in row.options]
+        if not any(name in kind.options for kind in kinds):
+            option = {"way": "by"}.get(name, name)
+            raise click.UsageError(f"--{option} is for {' and '.join(takes)} sources only")
+    is_virtual = all(kind.name == "virtual" for kind in kinds)
+    report = _reporter(verbose=verbose if is_virtual else not (quiet or as_json))
+    with ExitStack() as stack:
+        source = stack.enter_context(closing(sources.capture(*specs, report=report, **given)))
+        settings = _Settings(
+            count, duration, size, snaplen, filter_,
+            _trigger(start_on, stop_on, before, after), quiet, as_json,
+        )  # fmt: skip
+        sinks: list[Sink] = []
+        with ExitStack() as unfinished:
+            for path in outputs or (() if show else ("-",)):
+                form = target_format or ("u" if not outputs else "")
+                sink = FileSink(
+                    source, path, form, rotation if path != "-" else Rotation(None, None, 0),
+                    force=force, about=_about(), comments=(_command_line(),),
+                )  # fmt: skip
+                unfinished.callback(sink.abandon)
+                sinks.append(sink)
+            if text and outputs:
+                sinks.append(
+                    FileSink(
+                        source, "-", "u", Rotation(None, None, 0),
+                        force=False, about={}, comments=(),
+                    )  # fmt: skip
+                )
+            if show:
+                sinks.append(ViewSink(_view()))
+            unfinished.pop_all()  # from here on, what there is is kept
+        return _Loop(source, sinks, settings).run()
 
 
-def _check_outputs(outputs: tuple[str, ...], *, text: bool, rotates: bool) -> None:
+def _check_outputs(outputs: tuple[str, ...], *, printed: int, rotates: bool, keeps: bool) -> None:
     if rotates and not outputs:
         raise click.UsageError("--rotate-size and --rotate-time need a file: say -o FILE")
     if rotates and "-" in outputs:
         raise click.UsageError("standard output cannot be rotated")
+    if keeps and not rotates:
+        raise click.UsageError("--keep goes with --rotate-size or --rotate-time")
     if len(set(outputs)) < len(outputs):
         raise click.UsageError("an output is named twice")
-    if "-" in outputs and text:
-        raise click.UsageError("--text and -o - both go to standard output")
+    if printed + ("-" in outputs) > 1:
+        raise click.UsageError("only one of --text, --show and -o - can have standard output")
 
 
-def _reporter(*, verbose: bool) -> Any:
+def _reporter(*, verbose: bool) -> Callable[[str], None] | None:
     return (lambda line: click.echo(line, err=True)) if verbose else None
 
 
-class _Sink:
-    """One output: a file, or a row of them."""
+def _trigger(
+    start: Filter | None, stop: Filter | None, before: float | None, after: float | None
+) -> Trigger | None:
+    if start is None and stop is None:
+        return None
+    from usbmon.sources.trigger import Trigger
 
-    def __init__(
-        self,
-        source: Source,
-        path: str,
-        format: str | None,
-        size: int | None,
-        seconds: float | None,
-        *,
-        force: bool,
-    ) -> None:
-        self.path = path
-        self.written: list[str] = []
-        self.encoders: list[Any] = []
-        self._source = source
-        self._format = format or ""
-        self._size, self._seconds = size, seconds
-        self._force = force
-        self._since = 0.0
-        self._writer = self._open()
-
-    def _open(self) -> Writer:
-        from usbmon import files
-
-        path = self.path
-        if self._size is not None or self._seconds is not None:
-            stem, dot, suffix = os.path.basename(path).partition(".")  # noqa: PTH119
-            name = f"{stem}-{len(self.written) + 1:04}{dot}{suffix}"
-            path = os.path.join(os.path.dirname(path), name)  # noqa: PTH118, PTH120
-        writer = files.Writer(
-            path, format=self._format, force=self._force, interfaces=self._source.interfaces
-        )
-        self.written.append(path)
-        self.encoders.append(writer.encoder)
-        return writer
-
-    def write(self, events: Events) -> None:
-        if self._size is None:
-            self._write(events)
-        else:  # the size of a file is looked at before each event
-            for number in range(len(events)):
-                self._write(events[number : number + 1])
-        if self.path == "-":
-            sys.stdout.flush()
-
-    def _write(self, events: Events) -> None:
-        if self._is_full():
-            self.close()
-            self._since = self._source.elapsed
-            self._writer = self._open()
-        self._writer.write(events)
-
-    def _is_full(self) -> bool:
-        if self._size is not None and self._writer.size >= self._size:
-            return True
-        return self._seconds is not None and self._source.elapsed - self._since >= self._seconds
-
-    def close(self) -> None:
-        """Bring the file to its end."""
-        self._source.interfaces[0].dropped = self._source.dropped
-        self._writer.__exit__(None, None, None)
-
-    def abandon(self) -> None:
-        """Leave no file behind."""
-        error = RuntimeError()
-        self._writer.__exit__(RuntimeError, error, None)
+    return Trigger(
+        start and start.mask,
+        stop and stop.mask,
+        before=round((before or 0) * _NS),
+        after=round((after or 0) * _NS),
+    )
 
 
-class _Capture:
-    """The loop: from the source to the sinks, until it is enough."""
+def _view() -> Any:
+    from usbmon.apps.cli import _views
 
-    def __init__(
-        self,
-        source: Source,
-        sinks: list[_Sink],
-        count: int | None,
-        duration: float | None,
-        *,
-        quiet: bool,
-    ) -> None:
+    return _views.new_view(
+        "lines",
+        time="relative",
+        hexdump=False,
+        colour=_common.use_colour(sys.stdout, "auto"),
+        several=False,
+        width=_common.width(sys.stdout),
+    )
+
+
+def _about() -> dict[str, str]:
+    """What a capture file says of how it was made."""
+    system = os.uname()
+    return {
+        "hardware": system.machine,
+        "os": f"{system.sysname} {system.release} ({system.nodename})",
+        "application": f"usbmon {__version__}",
+    }
+
+
+def _command_line() -> str:
+    import shlex
+
+    return "command: " + shlex.join(["usbmon", *sys.argv[1:]])
+
+
+class _Loop:
+    """From the source to the sinks, until it is enough."""
+
+    def __init__(self, source: Source, sinks: list[Sink], settings: _Settings) -> None:
         self._source = source
         self._sinks = sinks
-        self._limit = count
-        self._duration = duration
-        self._quiet = quiet
-        self._shows = not quiet and sys.stderr.isatty() and not self._prints_on_terminal()
-        self._due = 0.0
+        self._set = settings
+        self._shows = (
+            not settings.quiet
+            and not settings.json
+            and sys.stderr.isatty()
+            and not (sys.stdout.isatty() and any(sink.path == "-" for sink in sinks))
+        )
+        self._told = [interface.dropped for interface in source.interfaces]
+        self._due = self._flush_due = 0.0
         self._events = 0
         self._bytes = 0
-
-    def _prints_on_terminal(self) -> bool:
-        return any(sink.path == "-" for sink in self._sinks) and sys.stdout.isatty()
+        self._latest = 0
+        self._ended = "source"
+        self._error: Exception | None = None
+        self._failed: list[str] = []
 
     def run(self) -> int:
         """The exit code."""
         from usbmon.errors import UsbmonError
 
-        failed: UsbmonError | None = None
-        interrupted = False
         try:
-            with terminated_as_interrupt():
-                try:
-                    self._pump()
-                except KeyboardInterrupt:
-                    interrupted = True
-                except UsbmonError as error:
-                    failed = error
-                finally:
-                    self._source.close()
-                    self._clear()
-        except KeyboardInterrupt:  # a second one, while the first was being served
-            interrupted = True
-        for sink in self._sinks:
+            with self._signals():
+                self._pump()
+        except UsbmonError as error:
+            self._error, self._ended = error, "error"
+        except KeyboardInterrupt:  # a second one: what is still to come is given up
+            self._ended = "interrupted"
+        finally:
+            self._clear()
+        self._finish()
+        if self._set.json:
+            self._tell(self._summary())
+        elif not self._set.quiet:
+            self._sum_up()
+        if self._error is None:
+            return 0
+        _common.complain(str(self._error))
+        return _common.exit_code(self._error) if isinstance(self._error, UsbmonError) else 1
+
+    def _finish(self) -> None:
+        from usbmon.errors import UsbmonError
+
+        for sink in list(self._sinks):
             try:
+                self._report_drops()
                 sink.close()
             except UsbmonError as error:  # the others are to be brought to their end too
-                failed = failed or error
-        if not self._quiet:
-            self._sum_up(interrupted=interrupted)
-        if failed is not None:
-            _common.complain(str(failed))
-            return _common.exit_code(failed)
-        return 0
+                self._error = self._error or error
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the capture in order; a second one ends it at once."""
+
+        def end(_number: int, _frame: FrameType | None) -> None:
+            if self._ended == "interrupted":
+                raise KeyboardInterrupt
+            self._ended = "interrupted"
+            self._source.stop()
+
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = [signal.signal(number, end) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
 
     def _pump(self) -> None:
         for batch in self._source:
-            events = batch
-            if self._limit is not None and self._events + len(events) >= self._limit:
-                events = events[: self._limit - self._events]
-            if len(events):
-                self._take(events)
-            if self._shows:
-                self._show()
-            if self._limit is not None and self._events >= self._limit:
+            self._report_drops()
+            self._take(self._chosen(batch))
+            for remark in self._source.remarks():
+                self._to_sinks("report", _remark(remark))
+            if time.monotonic() >= self._flush_due:
+                self._flush_due = time.monotonic() + _FLUSH_SECONDS
+                self._to_sinks("flush")
+            self._progress()
+            if not self._sinks or self._is_enough():
                 return
-            if self._duration is not None and self._source.elapsed >= self._duration:
-                return
+
+    def _chosen(self, events: Events) -> Events:
+        """What is kept of a batch."""
+        if not len(events):
+            return events
+        if self._set.filter is not None:
+            events = events[self._set.filter.mask(events) | events.synthetic]
+        if self._set.trigger is not None:
+            events = self._set.trigger.feed(events)
+        if self._set.count is not None:
+            real = (~events.synthetic).cumsum()
+            events = events[real <= self._set.count - self._events]
+        if self._set.snaplen is not None:
+            events = events.cut(self._set.snaplen)
+        return events
 
     def _take(self, events: Events) -> None:
-        self._events += len(events)
-        # The arena of a part is that of its whole.
-        whole = self._limit is None or self._events < self._limit
-        self._bytes += len(events.buffers[1]) if whole else sum(len(e.data) for e in events)
-        for sink in self._sinks:
-            sink.write(events)
+        if not len(events):
+            return
+        self._events += int((~events.synthetic).sum())
+        self._bytes += int(events.captured.sum())
+        self._latest = int(events.ts[-1])
+        self._to_sinks("write", events)
 
-    def _show(self) -> None:
+    def _to_sinks(self, what: str, *arguments: Any) -> None:
+        """One that fails is left; the others go on."""
+        from usbmon.errors import UsbmonError
+
+        for sink in list(self._sinks):
+            try:
+                getattr(sink, what)(*arguments)
+            except UsbmonError as error:
+                self._sinks.remove(sink)
+                self._failed.append(sink.path)
+                if self._error is None:
+                    self._error = error
+                else:
+                    _common.complain(str(error))
+
+    def _report_drops(self) -> None:
+        """Where events are missing, before those that follow."""
+        from usbmon.formats.base import Report
+
+        for number, interface in enumerate(self._source.interfaces):
+            if interface.dropped != self._told[number]:
+                self._told[number] = interface.dropped
+                self._to_sinks(
+                    "report", Report(number, self._latest, dropped=interface.dropped)
+                )
+
+    def _is_enough(self) -> bool:
+        """Whether the loop is to end now; a time that has passed only stops the source, which has
+        more to give."""
+        count, duration, size = self._set.count, self._set.duration, self._set.size
+        if count is not None and self._events >= count:
+            self._ended = "count"
+        elif size is not None and self._bytes >= size:
+            self._ended = "size"
+        elif self._set.trigger is not None and self._set.trigger.done:
+            self._ended = "trigger"
+        else:
+            if self._ended == "source" and duration and self._source.elapsed >= duration:
+                self._ended = "duration"
+                self._source.stop()
+            return False
+        return True
+
+    # What is said.
+
+    def _progress(self) -> None:
         now = time.monotonic()
-        if now >= self._due:
+        if now < self._due:
+            return
+        if self._set.json:
+            self._due = now + _JSON_SECONDS
+            self._tell({"type": "progress", **self._numbers()})
+        elif self._shows:
             self._due = now + _EVERY_SECONDS
-            sys.stderr.write(f"\r\033[K{self._counts()}  (Ctrl-C ends)")
+            waits = self._set.trigger is not None and not self._set.trigger.started
+            words = "waiting for --start-on  " if waits else ""
+            sys.stderr.write(f"\r\033[K{words}{self._counts()}  (Ctrl-C ends)")
             sys.stderr.flush()
 
     def _clear(self) -> None:
@@ -332,31 +512,67 @@ class _Capture:
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
 
+    def _numbers(self) -> dict[str, Any]:
+        return {
+            "events": self._events,
+            "bytes": self._bytes,
+            "seconds": round(self._source.elapsed, 3),
+            "dropped": self._source.dropped,
+        }
+
     def _counts(self) -> str:
-        dropped = self._source.dropped
         return (
             f"{self._events:,} events  {_common.size_words(self._bytes)}  "
-            f"{self._source.elapsed:.1f} s  {dropped:,} dropped"
+            f"{self._source.elapsed:.1f} s  {self._source.dropped:,} dropped"
         )
 
-    def _sum_up(self, *, interrupted: bool) -> None:
-        ended = ", ended by you" if interrupted else ""
-        click.echo(f"captured: {self._counts()}{ended}", err=True)
+    @staticmethod
+    def _tell(value: dict[str, Any]) -> None:
+        click.echo(json.dumps(value), err=True)
+
+    def _files(self) -> Iterator[tuple[str, Any, int]]:
+        """The files that are there: path, encoder, size."""
         for sink in self._sinks:
-            for path, encoder in zip(sink.written, sink.encoders, strict=True):
-                if path == "-":
-                    continue
-                if not os.path.exists(path):  # noqa: PTH110 (it failed, and that has been told)
-                    continue
-                size = _common.size_words(os.stat(path).st_size)  # noqa: PTH116
-                click.echo(f"  {path}: {encoder.format}, {size}", err=True)
-                for words, number in encoder.lost.items():
-                    click.echo(f"    lost: {words} ({number:,} events)", err=True)
+            if isinstance(sink, FileSink) and sink.path != "-":
+                for path, encoder in sink.written:
+                    if os.path.exists(path):  # noqa: PTH110 (it failed, and that has been told)
+                        yield path, encoder, os.stat(path).st_size  # noqa: PTH116
+
+    def _summary(self) -> dict[str, Any]:
+        return {
+            "type": "summary",
+            **self._numbers(),
+            "ended": self._ended,
+            "error": None if self._error is None else str(self._error),
+            "files": [
+                {"path": path, "format": encoder.format, "bytes": size, "lost": encoder.lost}
+                for path, encoder, size in self._files()
+            ],
+        }
+
+    def _sum_up(self) -> None:
+        ended = ", ended by you" if self._ended == "interrupted" else ""
+        click.echo(f"captured: {self._counts()}{ended}", err=True)
+        trigger = self._set.trigger
+        if trigger is not None and not trigger.started:
+            click.echo("  the event of --start-on did not come", err=True)
+        elif trigger is not None and trigger.shortened:
+            click.echo("  not all of the time of --before fitted into memory", err=True)
+        for path, encoder, size in self._files():
+            click.echo(f"  {path}: {encoder.format}, {_common.size_words(size)}", err=True)
+            for words, number in encoder.lost.items():
+                click.echo(f"    lost: {words} ({number:,} events)", err=True)
+
+
+def _remark(remark: Any) -> Any:
+    from usbmon.formats.base import Report
+
+    return Report(remark.interface, remark.ts, comments=(remark.text,))
 
 
 @contextmanager
 def terminated_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a capture as Ctrl-C does: in order. While an event loop runs, Ctrl-C is its to
+    """SIGTERM ends a command as Ctrl-C does: in order. While an event loop runs, Ctrl-C is its to
     handle: an exception would be raised in whichever task is at work."""
 
     def interrupt(_number: int, frame: FrameType | None) -> None:
