@@ -15,11 +15,12 @@ from pathlib import Path
 
 PORT = Path("/dev/virtio-ports/usbmon")
 SETUP = """
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-mount -t tmpfs tmp /tmp; mount -t tmpfs run /run; mkdir -p /dev/pts; mount -t devpts pts /dev/pts
+mount -t tmpfs -o mode=1777 tmp /tmp; mount -t tmpfs -o mode=755 run /run
+mkdir -p /dev/pts /dev/shm; mount -t devpts pts /dev/pts; mount -t tmpfs -o mode=1777 shm /dev/shm
 mount -t debugfs debugfs /sys/kernel/debug
 modprobe -a virtio_console virtio_net usbmon vhci_hcd usb_storage uas sd_mod usbhid
 modprobe -a hid_generic evdev vfat nls_cp437 nls_ascii 9pnet_virtio 9p
+mount -t ext4 -o ro /dev/vdc /opt/usbmon
 ip link set lo up; ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0
 /lib/systemd/systemd-udevd --daemon; udevadm trigger; udevadm settle
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 host /host
@@ -48,7 +49,7 @@ def run(command: str, timeout: float) -> dict[str, object]:
 
 
 def main() -> None:
-    os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
+    os.environ["PATH"] = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     os.environ["HOME"] = "/root"
     subprocess.run(["/bin/bash", "-c", SETUP], check=False)
     deadline = time.monotonic() + 30

@@ -9,12 +9,10 @@ flight ends when the device goes.
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from usbmon import files
+from tests.live.recorders import GetX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,22 +28,17 @@ class Linux:
 
     def __init__(self, guest) -> None:
         self._guest = guest
-        self._name = "linux.bin"
+        self._reader = GetX()
 
     def __enter__(self):
-        share = self._guest.share
-        shutil.copy(Path(__file__).parent / "collect.py", share)
-        self._guest.check("rm -f /tmp/linux.bin*")
-        self._guest.check("setsid python3 /host/collect.py /tmp/linux.bin >/tmp/collect.log 2>&1 &")
-        self._guest.wait_for("[ -e /tmp/linux.bin.ready ]")
+        self._reader.start(self._guest, 0)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._guest.check("touch /tmp/linux.bin.stop")
-        self._guest.wait_for("[ -e /tmp/linux.bin.stats ]")
-        dropped = self._guest.check("cp /tmp/linux.bin /host/; cat /tmp/linux.bin.stats")
-        assert dropped == "0", f"Linux's monitor dropped {dropped}"
-        self.events = files.read(self._guest.share / self._name, format="bin")
+        self._reader.stop()
+        assert self._reader.lost == 0, f"Linux's monitor dropped {self._reader.lost}"
+        self._reader.read()
+        self.events = self._reader.events
 
 
 def of_device(events: Events) -> list[Event]:

@@ -1,5 +1,5 @@
-"""Runs in the guest: ``collect.py OUT`` writes all of bus 0 as records with 64-byte headers, until
-OUT.stop appears; at the end, OUT.stats has what was dropped."""
+"""Runs in the guest: ``collect.py OUT BUS`` writes all of a bus as records with 64-byte headers,
+until OUT.stop appears; at the end, OUT.stats has what was dropped."""
 
 import ctypes
 import errno
@@ -16,13 +16,14 @@ class Get(ctypes.Structure):
     _fields_ = [("hdr", ctypes.c_void_p), ("data", ctypes.c_void_p), ("alloc", ctypes.c_size_t)]
 
 
-def main(out: str) -> None:
-    device = os.open("/dev/usbmon0", os.O_RDONLY | os.O_NONBLOCK)
+def main(out: str, bus: str) -> None:
+    device = os.open(f"/dev/usbmon{bus}", os.O_RDONLY | os.O_NONBLOCK)
     fcntl.ioctl(device, SET_RING, 32 << 20)
     header, data = ctypes.create_string_buffer(64), ctypes.create_string_buffer(ALLOC)
     get = Get(ctypes.addressof(header), ctypes.addressof(data), ALLOC)
     with open(out, "wb") as file:  # noqa: PTH123
-        open(out + ".ready", "w").close()  # noqa: PTH123
+        sys.stdout.write("reading\n")
+        sys.stdout.flush()
         while True:
             try:
                 fcntl.ioctl(device, GETX, get)
@@ -44,4 +45,4 @@ def main(out: str) -> None:
         file.write(str(int.from_bytes(stats[4:], "little")))
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])
