@@ -93,8 +93,8 @@ def _next(cursors: Sequence[_Input]) -> Events:
     parts, times = [], []
     for number in waiting:
         cursor = cursors[number]
-        side = "right" if number <= first else "left"
-        taken, when = cursor.take(int(np.searchsorted(cursor.times, horizon, side)))
+        count = np.searchsorted(cursor.times, horizon, "right" if number <= first else "left")
+        taken, when = cursor.take(int(count))
         parts.append(of_input(taken, number, len(cursors), number))
         times.append(when)
     return interleave(parts, np.concatenate(times))

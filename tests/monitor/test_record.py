@@ -54,9 +54,7 @@ def test_fields_that_all_have(device):
         (0x01, COMPLETE, ">", b"", 3),
     ],
 )
-def test_data_on_the_side_that_has_them(  # noqa: PLR0917
-    device, endpoint, type, flag, data, length
-):
+def test_data_on_the_side_that_has_them(device, endpoint, type, flag, data, length):
     urb = Urb(device, endpoint, BULK, b"abcdefgh" if endpoint == 1 else 8)
     if type == COMPLETE:
         done(urb, b"abc")

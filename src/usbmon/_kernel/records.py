@@ -213,8 +213,8 @@ def walk_raw(
 ) -> tuple[int, int, int, bool]:
     """Records of the binary API, each `header` bytes and at most `alloc` bytes of payload.
 
-    `align`: 1 in a stream; 64 in the mapped ring, where each record begins at a multiple of it and a
-    filler takes the room that it claims. Returns how many rows were filled, where the walk ended,
+    `align`: 1 in a stream; 64 in the mapped ring, where each record begins at a multiple of it and
+    a filler takes the room that it claims. Returns how many rows were filled, where the walk ended,
     how many fillers were passed over, and whether it ended at bytes that are no record.
     """
     end: cython.Py_ssize_t = len(text)

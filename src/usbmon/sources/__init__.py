@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Remark(NamedTuple):
-    """Words that belong to a time (ns of the source's clock) and an interface, as what was plugged."""
+    """Words that belong to a time (ns of the source's clock) and an interface."""
 
     ts: int
     interface: int
@@ -33,8 +33,9 @@ class Source:
     """Iterate over it for batches of `Events`, which may be empty: then nothing came for a while.
 
     `interfaces` is what the capture is of. The `dropped` of each grows between two batches, at the
-    place where events are missing; None: not known. `clock` is that of the stamps. The iteration ends by itself where the source
-    does, with `SourceError` if it did not end well: all events have been given then.
+    place where events are missing; None: not known. `clock` is that of the stamps. The iteration
+    ends by itself where the source does, with `SourceError` if it did not end well: all events have
+    been given then.
     """
 
     interfaces: list[Interface]

@@ -178,16 +178,19 @@ _ORDER: Final = __import__("sys").byteorder
 
 
 class Piece(NamedTuple):
-    """Whole records, as the taker's decoder takes them; `count` of them, fillers included."""
+    """Whole records, as the taker's decoder takes them; how many, fillers included."""
 
     data: bytearray
-    count: int
+    records: int
 
 
 class Taker:
     """Takes events out of a device. Raises OSError at its making where that has not the calls."""
 
     name: ClassVar[str]
+
+    def __init__(self, device: Reader) -> None:
+        self._device = device
 
     def take(self, most: int = MOST_EVENTS) -> Piece:
         """At most so many events; none where there are none."""
@@ -204,7 +207,7 @@ class Mapped(Taker):
     name: ClassVar[str] = "mmap"
 
     def __init__(self, device: Reader) -> None:
-        self._device = device
+        super().__init__(device)
         device.mflush(0)  # whether there is the call
         self._ring = device.map()
 
@@ -240,7 +243,7 @@ class _OneByOne(Taker):
     """A call an event."""
 
     def __init__(self, device: Reader) -> None:
-        self._device = device
+        super().__init__(device)
         self._most = min(_LARGEST_EVENT, device.ring_size)
 
     def one(self) -> bytes:
@@ -281,7 +284,7 @@ class Getx(_OneByOne):
 
 
 class Read(_OneByOne):
-    """By read(), whose header has no interval, frame and flags. The oldest kernels have no other."""
+    """By read(), whose header has no interval, frame and flags; the oldest kernels have no more."""
 
     name: ClassVar[str] = "read"
 

@@ -75,7 +75,7 @@ class Follower:
             if self._kept.get(address, 0) is not None:  # not one that is followed as a hub
                 self._kept.pop(address, None)
                 self._others.add(address)
-            self._release({address, key(device.busnum, 0)})
+            self._release(address)
             return Events.empty()
         self._others.discard(address)
         self._kept[address] = None
@@ -83,7 +83,7 @@ class Follower:
             for hub in _above(device, all_devices):
                 self._others.discard(key(hub.busnum, hub.devnum))
                 self._kept[key(hub.busnum, hub.devnum)] = None
-        return self._release({address, key(device.busnum, 0)})
+        return self._release(address)
 
     def gone(self, device: Device, now: int) -> None:
         """A device is no more there, at this time (ns)."""
@@ -117,12 +117,19 @@ class Follower:
         while self._held_bytes > HOLD_BYTES and len(self._held) > 1:
             self._held_bytes -= _size(self._held.popleft())
 
-    def _release(self, addresses: set[int]) -> Events:
-        """Take those of these addresses out of what is held."""
+    def _release(self, address: int) -> Events:
+        """Take those of an address out of what is held, and those of address 0 of its bus from
+        before it had one: devices of a bus are enumerated one after the other."""
         taken = []
         kept: deque[Events] = deque()
+        starts = [e.ts[_keys(e) == address] for e in self._held]
+        first = min((int(times[0]) for times in starts if len(times)), default=None)
         for events in self._held:
-            mask = _among(_keys(events), addresses)
+            keys = _keys(events)
+            mask = keys == (address & ~0xFF)
+            if first is not None:
+                mask &= events.ts <= first
+            mask |= keys == address
             if mask.any():
                 taken.append(events[mask])
             if not mask.all():
@@ -132,7 +139,8 @@ class Follower:
 
 
 def _keys(events: Events) -> npt.NDArray[np.int64]:
-    return events.busnum.astype("i8") << 8 | events.devnum
+    keys: npt.NDArray[np.int64] = events.busnum.astype("i8") << 8 | events.devnum
+    return keys
 
 
 def _among(keys: npt.NDArray[np.int64], addresses: Iterable[int]) -> npt.NDArray[np.bool_]:

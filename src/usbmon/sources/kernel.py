@@ -28,6 +28,7 @@ from usbmon.sources import Source, binary
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from usbmon.formats.binary import BinaryDecoder
     from usbmon.sources.follow import Follower
 
 DEV: Final = "/dev/usbmon"
@@ -61,7 +62,7 @@ class _Drop(NamedTuple):
     """So many events are missing behind the record of this number."""
 
     at: int
-    count: int
+    lost: int
 
 
 class KernelSource(Source):
@@ -130,21 +131,21 @@ class KernelSource(Source):
 
     @property
     def dropped(self) -> int:
-        return self._told + sum(drop.count for drop in self._drops)
+        return self._told + sum(drop.lost for drop in self._drops)
 
     def __iter__(self) -> Iterator[Events]:
         gone = False
         while not self._closed:
             self._tell_drops()
             piece = self._taker.take(self._most())
-            self._count(piece.count)
-            if piece.count:
+            self._count(piece.records)
+            if piece.records:
                 yield self._decode(piece.data)
             elif gone:
                 break
             if self._last is not None and self._taken >= self._last:
                 break
-            if not piece.count:
+            if not piece.records:
                 yield Events.empty()
                 self._device.wait(_WAIT_SECONDS)
             if not gone and time.monotonic() >= self._look_at:
@@ -180,7 +181,7 @@ class KernelSource(Source):
     def _tell_drops(self) -> None:
         """Those whose place has come."""
         while self._drops and self._drops[0].at <= self._taken:
-            self.interfaces[0].dropped = self._told + self._drops.popleft().count
+            self.interfaces[0].dropped = self._told + self._drops.popleft().lost
 
     @property
     def _told(self) -> int:
@@ -237,7 +238,7 @@ class KernelSource(Source):
         while left > 0:
             piece = self._taker.take(min(left, binary.MOST_EVENTS))
             old += piece.data
-            left -= piece.count or left
+            left -= piece.records or left
         first = taker.take()
         end = overlap(self._taker.decoder(), old, first.data)
         if end:
@@ -248,8 +249,8 @@ class KernelSource(Source):
         self._taken, self._last = 0, None
         self._device.close()
         self._device, self._taker = larger, taker
-        self._count(first.count)
-        if first.count:
+        self._count(first.records)
+        if first.records:
             yield self._decode(first.data)
 
     # The end.
@@ -271,7 +272,7 @@ class KernelSource(Source):
             self._device.close()
 
 
-def overlap(decoder: binary.BinaryDecoder, old: bytearray, new: bytearray) -> int:
+def overlap(decoder: BinaryDecoder, old: bytearray, new: bytearray) -> int:
     """Where in `old`, records of one reader, the first event of `new`, which another reader had of
     the same bus, stands; where it would stand, if it is not there.
 
@@ -292,7 +293,7 @@ def overlap(decoder: binary.BinaryDecoder, old: bytearray, new: bytearray) -> in
     for number in range(len(olds) - 1, -1, -1):
         event = olds[number]
         assert event.ts is not None
-        start = int(olds.data_at[number]) - decoder.header
+        start: int = int(olds.data_at[number]) - decoder.header
         if event.ts > first.ts:
             at = start
         elif following < first.ts:

@@ -224,7 +224,7 @@ class Losses:
         if self._alone and found.nreaders > 1:
             self._alone = False
             self._report(
-                f"{self._path}: {found.nreaders} readers of this bus; any of them counts as dropping"
+                f"{self._path}: {found.nreaders} readers of this bus, whose drops are counted too"
             )
         return found.text_lost
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from usbmon import layout
 from usbmon.events import Events
 
 if TYPE_CHECKING:
@@ -63,9 +62,10 @@ class Trigger:
         assert self._start is not None
         mask = self._start(events)
         if not mask.any():
-            synthetic = (events.marks & layout.SYNTHETIC) != 0
+            synthetic = events.synthetic
             self._keep(events[~synthetic])
-            return events[synthetic]
+            known: Events = events[synthetic]
+            return known
         self.started = True
         first = int(mask.argmax())
         return Events.concat([self._until(events, first), self._to_stop(events[first:])])
@@ -77,9 +77,7 @@ class Trigger:
         self._waiting.clear()
         # Told only where the time that was asked for reaches back to what had to go.
         self.shortened = self.shortened and not (parts and int(parts[0].ts[0]) <= begin)
-        return Events.concat(
-            part[(part.ts >= begin) | (part.marks & layout.SYNTHETIC != 0)] for part in parts
-        )
+        return Events.concat(part[(part.ts >= begin) | part.synthetic] for part in parts)
 
     def _keep(self, events: Events) -> None:
         """For the time before the start."""

@@ -49,7 +49,7 @@ def wait(_stage: Stage, seconds: float) -> Steps[None]:
     yield Sleep(round(seconds * SECOND))
 
 
-def fault(  # noqa: PLR0913, PLR0917 (a rule has so many fields)
+def fault(  # noqa: PLR0917 (a rule has so many fields)
     stage: Stage,
     device: str,
     kind: str,
@@ -65,7 +65,7 @@ def fault(  # noqa: PLR0913, PLR0917 (a rule has so many fields)
     yield Sleep(0)
 
 
-def copy(  # noqa: PLR0913, PLR0917 (as above)
+def copy(  # noqa: PLR0917 (as above)
     stage: Stage,
     device: str,
     file: str | None = None,

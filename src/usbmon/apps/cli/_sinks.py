@@ -37,6 +37,9 @@ class Rotation(NamedTuple):
         return self.size is not None or self.seconds is not None
 
 
+NO_ROTATION: Final = Rotation(None, None, 0)
+
+
 class Sink(Protocol):
     """Takes events until it is closed. `path` names it, "-" for standard output."""
 

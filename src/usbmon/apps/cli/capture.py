@@ -19,7 +19,7 @@ import click
 
 from usbmon import __version__
 from usbmon.apps.cli import _common
-from usbmon.apps.cli._sinks import FileSink, Rotation, Sink, ViewSink
+from usbmon.apps.cli._sinks import NO_ROTATION, FileSink, Rotation, Sink, ViewSink
 from usbmon.apps.cli.convert import targets
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ SIZE, TIME = _Size(), _Time()
 class _Settings(NamedTuple):
     """What the loop is to do."""
 
-    count: int | None
+    most: int | None
     duration: float | None
     size: int | None
     snaplen: int | None
@@ -249,37 +249,27 @@ def command(
             raise click.UsageError(f"--{option} is for {' and '.join(takes)} sources only")
     is_virtual = all(kind.name == "virtual" for kind in kinds)
     report = _reporter(verbose=verbose if is_virtual else not (quiet or as_json))
-    with ExitStack() as stack:
-        source = stack.enter_context(sources.capture(*specs, report=report, **given))
-        settings = _Settings(
-            count, duration, size, snaplen, filter_,
-            _trigger(start_on, stop_on, before, after), quiet, as_json,
-        )  # fmt: skip
+    trigger = _trigger(start_on, stop_on, before, after)
+    settings = _Settings(count, duration, size, snaplen, filter_, trigger, quiet, as_json)
+    to_stdout = ["-"] if text or not (outputs or show) else []
+    with sources.capture(*specs, report=report, **given) as source, ExitStack() as unfinished:
         sinks: list[Sink] = []
-        with ExitStack() as unfinished:
-            for path in outputs or (() if show else ("-",)):
-                form = target_format or ("u" if not outputs else "")
-                sink = FileSink(
-                    source, path, form, rotation if path != "-" else Rotation(None, None, 0),
-                    force=force, about=_about(), comments=(_command_line(),),
-                )  # fmt: skip
-                unfinished.callback(sink.abandon)
-                sinks.append(sink)
-            if text and outputs:
-                sinks.append(
-                    FileSink(
-                        source,
-                        "-",
-                        "u",
-                        Rotation(None, None, 0),
-                        force=False,
-                        about={},
-                        comments=(),
-                    )  # fmt: skip
-                )
-            if show:
-                sinks.append(ViewSink(_view()))
-            unfinished.pop_all()  # from here on, what there is is kept
+        for path in (*outputs, *to_stdout):
+            is_text = path == "-" and path not in outputs
+            sink = FileSink(
+                source,
+                path,
+                "u" if is_text else target_format or "",
+                NO_ROTATION if path == "-" else rotation,
+                force=force,
+                about=_about(),
+                comments=(_command_line(),),
+            )
+            unfinished.callback(sink.abandon)
+            sinks.append(sink)
+        if show:
+            sinks.append(ViewSink(_view()))
+        unfinished.pop_all()  # from here on, what there is is kept
         return _Loop(source, sinks, settings).run()
 
 
@@ -437,9 +427,9 @@ class _Loop:
             events = events[self._set.filter.mask(events) | events.synthetic]
         if self._set.trigger is not None:
             events = self._set.trigger.feed(events)
-        if self._set.count is not None:
+        if self._set.most is not None:
             real = (~events.synthetic).cumsum()
-            events = events[real <= self._set.count - self._events]
+            events = events[real <= self._set.most - self._events]
         if self._set.snaplen is not None:
             events = events.cut(self._set.snaplen)
         return events
@@ -480,7 +470,7 @@ class _Loop:
     def _is_enough(self) -> bool:
         """Whether the loop is to end now; a time that has passed only stops the source, which has
         more to give."""
-        count, duration, size = self._set.count, self._set.duration, self._set.size
+        count, duration, size = self._set.most, self._set.duration, self._set.size
         if count is not None and self._events >= count:
             self._ended = "count"
         elif size is not None and self._bytes >= size:
