@@ -115,8 +115,8 @@ CLOCKS: Final = ("unknown", "wall", "monotonic")
 UNKNOWN, WALL, MONOTONIC = range(3)
 
 # What ingest found out about an event, in the order of the bits of `marks`.
-MARKS: Final = ("doubled", "orphan", "repaired")
-DOUBLED, ORPHAN, REPAIRED = 1, 2, 4
+MARKS: Final = ("doubled", "orphan", "repaired", "synthetic")
+DOUBLED, ORPHAN, REPAIRED, SYNTHETIC = 1, 2, 4, 8
 
 XFER_TYPES: Final = ("iso", "interrupt", "control", "bulk")
 ISO_XFER, INTERRUPT, CONTROL, BULK = range(4)
