@@ -15,6 +15,7 @@ None there, Arrow has null.
 from __future__ import annotations
 
 import struct
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 from usbmon import layout
@@ -141,7 +142,8 @@ class Events:
             return self._event(range(self._length)[key])
         import numpy as np
 
-        picked = np.frombuffer(self._rows, np.uint8).reshape(-1, _ROW)[key]
+        # Rows as opaque things: NumPy moves those at three times the speed of rows of bytes.
+        picked = np.ascontiguousarray(np.frombuffer(self._rows, f"V{_ROW}")[key]).view(np.uint8)
         return Events(np.ascontiguousarray(picked).reshape(-1).data, self._arena)
 
     def __iter__(self) -> Iterator[Event]:
@@ -289,6 +291,7 @@ class Events:
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
 
+@cache
 def row_dtype() -> np.dtype[np.void]:
     """The NumPy dtype of a row: `usbmon.layout.ROW`, whose first 64 bytes are the kernel's."""
     import numpy as np

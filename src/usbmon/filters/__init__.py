@@ -3,8 +3,8 @@
     chosen = filters.compile("dev == 1:5 and ep.in and status != 0")
     for events in chosen.apply(usbmon.open("trace.pcapng")): ...
 
-Here: what users of filters need. Not here: the language (`.grammar`, `.tree`), its fields (`.fields`) and
-values (`.values`), the evaluation over columns (`.columns`, with NumPy, imported on use).
+Here: what users of filters need. Not here: the language (`.grammar`, `.tree`), its fields
+(`.fields`) and values (`.values`), and columns (`.columns`, with NumPy, imported on use).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from usbmon.filters.grammar import (
 )
 from usbmon.filters.tree import fields_of, to_text
 from usbmon.filters.values import COMPARISONS
+from usbmon.layout import SYNTHETIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -66,22 +67,25 @@ class Filter:
             context = context._replace(start=first_time(events))
         return evaluate(self.tree, events, context)
 
-    def following(self) -> Callable[[Events], Mask]:
+    def following(self, *, keep_synthetic: bool = False) -> Callable[[Events], Mask]:
         """`mask` for the batches of one trace in their order: it remembers when the first event
-        was."""
+        was. `keep_synthetic`: what was known of devices is let through too, as a file needs it to
+        be decoded, unless the filter itself asks about it."""
+        keeps = keep_synthetic and all(f.name != "synthetic" for f in fields_of(self.tree))
         start: int | None = None
 
         def mask(events: Events) -> Mask:
             nonlocal start
             if start is None:
                 start = first_time(events)
-            return self.mask(events, Context(start))
+            chosen = self.mask(events, Context(start))
+            return chosen | (events.marks & SYNTHETIC != 0) if keeps else chosen
 
         return mask
 
-    def apply(self, batches: Iterable[Events]) -> Iterator[Events]:
-        """Of the batches of one trace, what is let through."""
-        mask = self.following()
+    def apply(self, batches: Iterable[Events], *, keep_synthetic: bool = False) -> Iterator[Events]:
+        """Of the batches of one trace, what is let through (see `following`)."""
+        mask = self.following(keep_synthetic=keep_synthetic)
         for events in batches:
             chosen = events[mask(events)]
             if len(chosen):

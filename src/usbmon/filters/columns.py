@@ -43,8 +43,10 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     ">=": operator.ge,
 }
 # Below one event in so many, the rest of an ``and`` looks at those alone.
-_FEW: Final = 8
+_FEW: Final = 2
 _SAMPLE: Final = 1 << 14
+# One byte in so many: below that, single places are looked at.
+_SPARSE: Final = 64
 
 
 def evaluate(node: Node, events: Events, context: Context) -> Mask:
@@ -180,16 +182,19 @@ def holding(spans: Spans, needle: bytes) -> Mask:
 
 
 def _places(arena: Any, needle: bytes) -> Any:
-    """Where the needle stands in the arena, overlaps included: first its rarest byte is looked for,
-    by a sample, then the others where that is."""
+    """Where the needle stands in the arena, overlaps included. Its bytes are looked for one by one,
+    the rarest, by a sample, first; in all of the arena until few places are left, then at those."""
     sample = np.bincount(arena[:_SAMPLE], minlength=256)
     order = sorted(range(len(needle)), key=lambda at: int(sample[needle[at]]))
     reach = len(arena) - len(needle) + 1
-    rarest = order[0]
-    found = np.flatnonzero(arena[rarest : rarest + reach] == needle[rarest])
-    for at in order[1:]:
-        if not len(found):
-            break
+    match = arena[order[0] : order[0] + reach] == needle[order[0]]
+    done = 1
+    while done < len(order) and np.count_nonzero(match) * _SPARSE > reach:
+        at = order[done]
+        match &= arena[at : at + reach] == needle[at]
+        done += 1
+    found = np.flatnonzero(match)
+    for at in order[done:]:
         found = found[arena[found + at] == needle[at]]
     return found
 

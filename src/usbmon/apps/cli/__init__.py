@@ -30,6 +30,7 @@ COMMANDS: Final = (
     "mount",
     "serve",
     "proxy",
+    "filter",
     "formats",
     "completion",
 )

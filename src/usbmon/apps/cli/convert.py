@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from usbmon.events import Events
     from usbmon.files import Trace
+    from usbmon.filters import Filter
     from usbmon.formats.base import Encoder, Interface
 
 
@@ -41,6 +42,7 @@ def targets() -> list[str]:
     metavar="FORMAT",
     help="Write this format; without it, the suffix of OUT decides (see `usbmon formats`).",
 )
+@_common.filter_option
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report what was written and lost.")
 @_common.input_options
@@ -49,6 +51,7 @@ def command(
     output: str,
     *,
     target_format: str | None,
+    filter_: Filter | None,
     force: bool,
     quiet: bool,
     strict: bool,
@@ -63,6 +66,7 @@ def command(
     \b
     Examples:
       usbmon convert 1u.txt trace.pcapng
+      usbmon convert -F 'dev == 1:5' trace.pcapng key.pcapng
       usbmon convert --to u trace.pcapng - | less
       usbmon convert bus1.pcap bus2.pcap both.pcapng.zst
       tcpdump -i usbmon1 -w - | usbmon convert - trace.txt
@@ -79,7 +83,7 @@ def command(
         )
         with writer:
             count = 0
-            for batch in _joined(traces):
+            for batch in _chosen(_joined(traces), filter_):
                 count += len(batch)
                 writer.write(batch)
     for trace in traces:
@@ -95,6 +99,10 @@ def _joined(traces: Sequence[Trace]) -> Iterator[Events]:
     from usbmon.merge import merge
 
     return merge(batches, [trace.name for trace in traces])
+
+
+def _chosen(batches: Iterator[Events], filter_: Filter | None) -> Iterator[Events]:
+    return batches if filter_ is None else filter_.apply(batches, keep_synthetic=True)
 
 
 class _Interfaces:
