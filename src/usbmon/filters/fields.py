@@ -7,7 +7,8 @@ A field that an event does not have is absent there: `Column.present` tells. Fie
 (latency of transfers, what decoders found) are rows of the same kind with other `needs`; who has
 them hands ``{**FIELDS, **theirs}`` to `usbmon.filters.compile`.
 
-Wireshark's names (``tshark -G fields``) are aliases where they choose the same frames.
+Wireshark's names (``tshark -G fields``) are aliases where they choose the same frames. Of some
+requests it has no wValue and wIndex, but parts of them under other names; here they are whole.
 """
 
 from __future__ import annotations
@@ -233,8 +234,7 @@ _TABLE: Final = (
           ("usb.usbd_status",), _reversed(USBD_STATUS)),
     Field("usbd_function", HEX, "URB function in a trace of Windows", _plain("usbd_function"),
           ("usb.function",), _reversed(URB_FUNCTION)),
-    Field("interface", INT, "capture interface, or merged input", _plain("interface"),
-          ("frame.interface_id",)),
+    Field("interface", INT, "capture interface, or merged input", _plain("interface")),
     *(Field(name, BOOL, _MARK_DOCS[name], _mark(name)) for name in layout.MARKS),
 )
 # fmt: on

@@ -27,7 +27,7 @@ _EQUAL: Final = ("==", "!=")
 COMPARISONS: Final = (*_EQUAL, "<", "<=", ">", ">=")
 OPERATORS: Final = (*COMPARISONS, "in", "&", "contains", "matches")
 
-_WHOLE: Final = re.compile(r"(-?)0[xX]([0-9a-fA-F]+)|(-?\d+(?:\.\d+)?)([kMG]i?)?", re.ASCII)
+_WHOLE: Final = re.compile(r"(-?)0[xX]([0-9a-fA-F]+)|(-?\d+(?:\.\d+)?)(k|[KMG]i|[MG])?", re.ASCII)
 _SIZES: Final = {
     None: 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30,
 }  # fmt: skip
@@ -128,7 +128,7 @@ def _date(word: str) -> int:
         raise ValueError(
             f"{quoted(word)} is no date; write one as 2025-12-31 23:59:59.5 (UTC)"
         ) from None
-    return since // timedelta(microseconds=1) * 1000
+    return _bounded(Fraction(since // timedelta(microseconds=1) * 1000))
 
 
 def _time_words(value: Value, _symbols: Mapping[str, int]) -> str:
