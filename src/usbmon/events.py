@@ -15,6 +15,7 @@ None there, Arrow has null.
 from __future__ import annotations
 
 import struct
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
@@ -152,7 +153,8 @@ class Events:
             return self._event(range(self._length)[key])
         import numpy as np
 
-        picked = np.frombuffer(self._rows, np.uint8).reshape(-1, _ROW)[key]
+        # Rows as opaque things: NumPy moves those at three times the speed of rows of bytes.
+        picked = np.ascontiguousarray(np.frombuffer(self._rows, f"V{_ROW}")[key]).view(np.uint8)
         comments = _NO_COMMENTS
         if self.comments:
             comments = self._comments_of(np.arange(self._length)[key].tolist())
@@ -352,6 +354,7 @@ def _joined_comments(parts: Iterable[Events]) -> Mapping[int, tuple[str, ...]]:
     return joined or _NO_COMMENTS
 
 
+@cache
 def row_dtype() -> np.dtype[np.void]:
     """The NumPy dtype of a row: `usbmon.layout.ROW`, whose first 64 bytes are the kernel's."""
     import numpy as np

@@ -32,6 +32,7 @@ COMMANDS: Final = (
     "mount",
     "serve",
     "proxy",
+    "filter",
     "formats",
     "completion",
 )

@@ -14,8 +14,11 @@ from usbmon.errors import FormatError, UsbmonError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from click.shell_completion import CompletionItem
+
     from usbmon.events import Events
     from usbmon.files import Trace
+    from usbmon.filters import Filter
     from usbmon.formats.base import Note, Notes
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
@@ -56,6 +59,42 @@ def input_options(function: _Command) -> _Command:
     ):
         function = option(function)
     return function
+
+
+class Expression(click.ParamType["Filter"]):
+    """A filter (`usbmon filter --help`)."""
+
+    name = "filter"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Filter:
+        from usbmon import filters
+
+        try:
+            return filters.compile(value)
+        except filters.FilterError as error:
+            self.fail(str(error), param, ctx)
+
+    def shell_complete(
+        self, _ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from usbmon import filters
+
+        return [CompletionItem(text) for text in filters.complete(incomplete)]
+
+
+def filter_option(function: _Command) -> _Command:
+    return click.option(
+        "-F",
+        "--filter",
+        "filter_",
+        type=Expression(),
+        metavar="EXPR",
+        help="Only these events, as 'dev == 1:5 and status != 0' (see `usbmon filter --help`).",
+    )(function)
 
 
 def complain(message: str) -> None:

@@ -87,6 +87,11 @@ class View(ABC):
         self._number = 0
         return b""
 
+    def look(self, events: Events) -> Events:
+        """The same events. Of those that are read, whether they are shown or not, the first has the
+        time that others are relative to."""
+        return events
+
     @abstractmethod
     def show(self, events: Events) -> Iterator[bytes | memoryview]: ...
 
@@ -105,10 +110,13 @@ class LinesView(View):
             return b""
         return f"{'' if first else chr(10)}==> {name} <==\n".encode()
 
-    def show(self, events: Events) -> Iterator[bytes | memoryview]:
-        rows, arena = events.buffers
+    def look(self, events: Events) -> Events:
         if self._zero is None:
             self._zero = _first_time(events)
+        return events
+
+    def show(self, events: Events) -> Iterator[bytes | memoryview]:
+        rows, arena = self.look(events).buffers
         out = bytearray(_CHUNK)
         done = 0
         while done < len(events):

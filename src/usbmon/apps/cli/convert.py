@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from usbmon.events import Events
     from usbmon.files import Trace, Writer
+    from usbmon.filters import Filter
     from usbmon.formats.base import Decoder, Encoder, Interface, Report
 
 
@@ -47,6 +48,7 @@ def targets() -> list[str]:
     metavar="FORMAT",
     help="Write this format; without it, the suffix of OUT decides (see `usbmon formats`).",
 )
+@_common.filter_option
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report what was written and lost.")
 @_common.input_options
@@ -55,6 +57,7 @@ def command(
     output: str,
     *,
     target_format: str | None,
+    filter_: Filter | None,
     force: bool,
     quiet: bool,
     strict: bool,
@@ -69,6 +72,7 @@ def command(
     \b
     Examples:
       usbmon convert 1u.txt trace.pcapng
+      usbmon convert -F 'dev == 1:5' trace.pcapng key.pcapng
       usbmon convert --to u trace.pcapng - | less
       usbmon convert bus1.pcap bus2.pcap both.pcapng.zst
       tcpdump -i usbmon1 -w - | usbmon convert - trace.txt
@@ -92,7 +96,7 @@ def command(
         with writer:
             _pass_reports(traces, writer)
             count = 0
-            for batch in _joined(traces):
+            for batch in _chosen(_joined(traces), filter_):
                 count += len(batch)
                 writer.write(batch)
     for trace in traces:
@@ -124,6 +128,10 @@ def _pass_merged(writer: Writer, decoder: Decoder, number: int, report: Report) 
     told = [interface.dropped for interface in decoder.interfaces if interface.dropped is not None]
     dropped = None if report.dropped is None else sum(told)
     writer.report(report._replace(interface=number, dropped=dropped, received=None))
+
+
+def _chosen(batches: Iterator[Events], filter_: Filter | None) -> Iterator[Events]:
+    return batches if filter_ is None else filter_.apply(batches, keep_synthetic=True)
 
 
 class _Interfaces:

@@ -18,7 +18,9 @@ from usbmon.formats import FORMATS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from usbmon.events import Events
     from usbmon.files import Trace
+    from usbmon.filters import Filter
     from usbmon.formats.base import Decoder, Interface
     from usbmon.summary import Endpoint, Summary
 
@@ -34,6 +36,7 @@ _DROPS_SHOWN: Final = 3
 @click.option(
     "--json", "as_json", is_flag=True, help="As JSON: one object; of several files, an array."
 )
+@_common.filter_option
 @_common.input_options
 @click.pass_context
 def command(
@@ -41,6 +44,7 @@ def command(
     files: tuple[str, ...],
     *,
     as_json: bool,
+    filter_: Filter | None,
     strict: bool,
     source_format: str | None,
 ) -> None:
@@ -62,15 +66,17 @@ def command(
         from usbmon.summary import Summary
 
         with traces.open(file, format=source_format or "", strict=strict) as trace:
-            summary = Summary.of(_common.tracked(trace))
+            batches = _common.tracked(trace)
+            chosen = _Chosen(filter_, batches) if filter_ else None
+            summary = Summary.of(chosen or batches)
         if as_json:
-            reports.append(report(trace, summary))
+            reports.append(report(trace, summary, chosen))
         else:
             if work_done:
                 click.echo()
             work_done.append(file)
             colour = _common.use_colour(sys.stdout)
-            for line in panel(trace, summary, colour=colour):
+            for line in panel(trace, summary, chosen, colour=colour):
                 click.echo(line, color=colour)
 
     work_done: list[str] = []
@@ -82,7 +88,24 @@ def command(
     ctx.exit(code)
 
 
-def report(trace: Trace, summary: Summary) -> dict[str, Any]:
+class _Chosen:
+    """What a filter lets through of some batches; `read` counts the events that it was shown."""
+
+    def __init__(self, chosen: Filter, batches: Iterator[Events]) -> None:
+        self.filter = chosen
+        self.read = 0
+        self._batches = batches
+
+    def _counted(self) -> Iterator[Events]:
+        for events in self._batches:
+            self.read += len(events)
+            yield events
+
+    def __iter__(self) -> Iterator[Events]:
+        return self.filter.apply(self._counted())
+
+
+def report(trace: Trace, summary: Summary, chosen: _Chosen | None) -> dict[str, Any]:
     """All that is known of a trace that was read to its end, for JSON."""
     decoder = trace.decoder
     return {
@@ -94,6 +117,7 @@ def report(trace: Trace, summary: Summary) -> dict[str, Any]:
         "interfaces": [interface.as_dict() for interface in decoder.interfaces],
         "about": decoder.about,
         "comments": decoder.comments,
+        "filter": chosen and {"text": str(chosen.filter), "events_read": chosen.read},
         **summary.as_dict(),
         "honesty": honesty(trace, summary),
     }
@@ -137,9 +161,12 @@ def dropped(interfaces: Iterable[Interface]) -> int | None:
     return sum(told) if told else None
 
 
-def panel(trace: Trace, summary: Summary, *, colour: bool) -> Iterator[str]:
+def panel(trace: Trace, summary: Summary, chosen: _Chosen | None, *, colour: bool) -> Iterator[str]:
     """The report for a person, line by line."""
     yield click.style(trace.name, bold=True) if colour else trace.name
+    if chosen:
+        yield _line("filter", str(chosen.filter))
+        yield _line("", f"only these are counted: {summary.events:,} of {chosen.read:,} events")
     for label, text in _facts(trace, summary):
         yield _line(label, text)
     if summary.events:
@@ -154,7 +181,8 @@ def panel(trace: Trace, summary: Summary, *, colour: bool) -> Iterator[str]:
             rows = _status_rows(summary.packet_statuses)
             yield from _table(("status", "iso packets", ""), rows, last_is_words=True)
     yield ""
-    yield "  trust"
+    whole = " (orphans, doubled events, drops and repairs: of the whole trace)"
+    yield f"  trust{whole if chosen else ''}"
     for good, label, text in _trust(trace, summary):
         line = _line(label, text, width=22)
         yield line if good or not colour else click.style(line, fg="yellow")

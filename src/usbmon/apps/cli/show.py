@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from usbmon.apps.cli._views import View
     from usbmon.events import Events
+    from usbmon.filters import Filter
 
 FORMATS: Final = ("lines", "u", "t", "json", "ndjson", "csv")
 
@@ -45,6 +46,7 @@ FORMATS: Final = ("lines", "u", "t", "json", "ndjson", "csv")
     help="u, t: as the kernel prints them, without what is from sysfs. json: one array; ndjson: "
     "one object a line.",
 )
+@_common.filter_option
 @click.option("-n", "--limit", type=click.IntRange(min=0), metavar="N", help="Stop after N events.")
 @click.option("--reverse", is_flag=True, help="Last event first; with -n, the last N.")
 @click.option("-f", "--follow", is_flag=True, help="At the end of the file, wait for more.")
@@ -67,6 +69,7 @@ def command(
     time: str,
     hexdump: bool,
     form: str,
+    filter_: Filter | None,
     limit: int | None,
     reverse: bool,
     follow: bool,
@@ -94,6 +97,7 @@ def command(
     Examples:
       usbmon show trace.pcapng
       usbmon show -x -n 20 1u.txt
+      usbmon show -F 'dev == 1:5 and status != 0' trace.pcapng
       usbmon show --format ndjson trace.pcap.gz | jq 'select(.status < 0)'
       usbmon show -f 1u.txt | grep EPIPE
       ssh root@HOST cat /sys/kernel/debug/usb/usbmon/1u | usbmon show -
@@ -117,6 +121,7 @@ def command(
     work = partial(
         _show,
         view,
+        chosen=filter_,
         limit=limit,
         reverse=reverse,
         follow=follow,
@@ -140,6 +145,7 @@ def _show(
     view: View,
     file: str,
     *,
+    chosen: Filter | None,
     limit: int | None,
     reverse: bool,
     follow: bool,
@@ -150,6 +156,8 @@ def _show(
 
     with files.open(file, format=source_format, strict=strict, follow=follow) as trace:
         batches = _common.tracked(trace, also_on_terminal=False)
+        if chosen is not None:
+            batches = chosen.apply(map(view.look, batches))
         if reverse:
             batches = backwards(batches, limit)
         elif limit is not None:
