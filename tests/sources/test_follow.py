@@ -37,7 +37,7 @@ def events(*places, at=0):
                 ts_sec=seconds,
                 ts_usec=usec,
                 payload=bytes((dev,)),
-            )  # fmt: skip
+            )
         )
     return decode(b"".join(packets), format="bin")
 

@@ -85,9 +85,8 @@ def test_json_has_the_counts_of_the_library(usbmon, path):
 def test_json_of_several_files_is_an_array(usbmon):
     told = json.loads(usbmon("info", "--json", TEXT, PCAP).out)
     assert [trace["format"] for trace in told] == ["u", "pcap"]
-    assert told[1]["interfaces"] == [
-        {"link_type": 220, "name": "", "description": "", "packets": 368, "dropped": None}
-    ]
+    (interface,) = told[1]["interfaces"]
+    assert (interface["link_type"], interface["packets"], interface["dropped"]) == (220, 368, None)
 
 
 def test_json_of_what_cannot_be_read_is_none(usbmon, tmp_path):

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from usbmon.apps.cli import _common
-from usbmon.apps.cli.capture import TIME, terminated_as_interrupt
+from usbmon.apps.cli._common import terminated_as_interrupt
+from usbmon.apps.cli.capture import TIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import sys
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
@@ -24,7 +23,6 @@ from usbmon.apps.cli.convert import targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
     from usbmon.events import Events
     from usbmon.filters import Filter
@@ -298,8 +296,8 @@ def _trigger(
     from usbmon.sources.trigger import Trigger
 
     return Trigger(
-        start and start.mask,
-        stop and stop.mask,
+        start.following() if start is not None else None,
+        stop.following() if stop is not None else None,
         before=round((before or 0) * _NS),
         after=round((after or 0) * _NS),
     )
@@ -348,6 +346,8 @@ class _Loop:
             and not (sys.stdout.isatty() and any(sink.path == "-" for sink in sinks))
         )
         self._told = [interface.dropped for interface in source.interfaces]
+        chosen = settings.filter
+        self._filter = chosen.following(keep_synthetic=True) if chosen is not None else None
         self._due = self._flush_due = 0.0
         self._events = 0
         self._bytes = 0
@@ -360,7 +360,7 @@ class _Loop:
         from usbmon.errors import UsbmonError
 
         try:
-            with self._signals():
+            with _common.stopped_by_signals(self._stop):
                 self._pump()
         except UsbmonError as error:
             self._error, self._ended = error, "error"
@@ -388,23 +388,9 @@ class _Loop:
             except UsbmonError as error:  # the others are to be brought to their end too
                 self._error = self._error or error
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the capture in order; a second one ends it at once."""
-
-        def end(_number: int, _frame: FrameType | None) -> None:
-            if self._ended == "interrupted":
-                raise KeyboardInterrupt
-            self._ended = "interrupted"
-            self._source.stop()
-
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = [signal.signal(number, end) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
+    def _stop(self) -> None:
+        self._ended = "interrupted"
+        self._source.stop()
 
     def _pump(self) -> None:
         for batch in self._source:
@@ -423,8 +409,8 @@ class _Loop:
         """What is kept of a batch."""
         if not len(events):
             return events
-        if self._set.filter is not None:
-            events = events[self._set.filter.mask(events) | events.synthetic]
+        if self._filter is not None:
+            events = events[self._filter(events)]
         if self._set.trigger is not None:
             events = self._set.trigger.feed(events)
         if self._set.most is not None:
@@ -561,19 +547,3 @@ def _remark(remark: Any) -> Any:
     from usbmon.formats.base import Report
 
     return Report(remark.interface, remark.ts, comments=(remark.text,))
-
-
-@contextmanager
-def terminated_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does: in order. While an event loop runs, Ctrl-C is its to
-    handle: an exception would be raised in whichever task is at work."""
-
-    def interrupt(_number: int, frame: FrameType | None) -> None:
-        handler = signal.getsignal(signal.SIGINT)
-        (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

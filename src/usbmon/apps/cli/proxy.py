@@ -7,6 +7,7 @@ capture usbip:HOST``.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 import click
 
@@ -33,21 +34,20 @@ def command(server: str, *, listen: str | None, text: bool) -> None:
       usbmon proxy localhost:3240 --listen 127.0.0.1:3241 --text
     """
     from usbmon import files, sources
-    from usbmon.apps.cli.capture import terminated_as_interrupt
+    from usbmon.apps.cli._common import stopped_by_signals
 
-    source = sources.open(f"usbip:{server}", listen=listen, report=_say)
     count = 0
-    try:
-        with terminated_as_interrupt(), files.Writer("-", format="u") as writer:
-            for batch in source:
-                count += len(batch)
-                if text and len(batch):
-                    writer.write(batch)
-                    sys.stdout.flush()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        source.close()
+    with (
+        sources.open(f"usbip:{server}", listen=listen, report=_say) as source,
+        suppress(KeyboardInterrupt),
+        stopped_by_signals(source.stop),
+        files.Writer("-", format="u") as writer,
+    ):
+        for batch in source:
+            count += len(batch)
+            if text and len(batch):
+                writer.write(batch)
+                sys.stdout.flush()
     _say(f"passed on: {count:,} events")
 
 
