@@ -233,7 +233,8 @@ class Proxy:
 
 
 class UsbipSource(Source):
-    """See `usbmon.sources.Source`. It ends when it is stopped: clients come and go.
+    """See `usbmon.sources.Source`. It ends when it is stopped: clients come and go. They connect to
+    `address`.
 
     The proxy has a thread of its own: whoever is slow to take events costs drops, and never makes
     a bus wait.
@@ -258,7 +259,9 @@ class UsbipSource(Source):
             self._end_loop()
             raise
         self._collector = Collector(Monitor([self._proxy.link]).buses[0])
-        report(f"listening on {place(listen[0], port)}, for the server {place(*server)}")
+        self.address = place(listen[0], port)
+        self._report = report
+        self._server = place(*server)
 
     def _call(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """In the thread of the proxy."""
@@ -273,6 +276,7 @@ class UsbipSource(Source):
         return self._collector.dropped
 
     def __iter__(self) -> Iterator[Events]:
+        self._report(f"listening on {self.address}, for the server {self._server}")
         ended = False
         while not ended:
             ended = self._ended.wait(_SLICE)

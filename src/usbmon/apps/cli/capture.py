@@ -250,7 +250,10 @@ def command(
     trigger = _trigger(start_on, stop_on, before, after)
     settings = _Settings(count, duration, size, snaplen, filter_, trigger, quiet, as_json)
     to_stdout = ["-"] if text or not (outputs or show) else []
-    with sources.capture(*specs, report=report, **given) as source, ExitStack() as unfinished:
+    with (
+        sources.capture(*specs, report=report, **given) as source,
+        ExitStack() as unfinished,
+    ):
         sinks: list[Sink] = []
         for path in (*outputs, *to_stdout):
             is_text = path == "-" and path not in outputs
