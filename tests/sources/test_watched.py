@@ -37,6 +37,9 @@ class Watcher:
         self.devices = list(devices)
         self._changes = list(changes)
 
+    def fileno(self):
+        return None
+
     def poll(self):
         return self._changes.pop(0) if self._changes else []
 

@@ -23,7 +23,7 @@ from usbmon import layout
 from usbmon.errors import SourceError
 from usbmon.events import Events
 from usbmon.formats.base import Interface
-from usbmon.sources import Source, binary
+from usbmon.sources import Remark, Source, binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,6 +97,7 @@ class KernelSource(Source):
         self._decoder = self._taker.decoder()
         self.interfaces = [Interface(220, self._name, f"Linux usbmon, {self.way}")]
         self.interfaces[0].dropped = 0
+        self._remarks: list[Remark] = []
         self._drops: deque[_Drop] = deque()
         self._taken = 0
         self._last: int | None = None  # the number of the record to end with
@@ -132,6 +133,10 @@ class KernelSource(Source):
     @property
     def dropped(self) -> int:
         return self._told + sum(drop.lost for drop in self._drops)
+
+    def remarks(self) -> list[Remark]:
+        taken, self._remarks = self._remarks, []
+        return taken
 
     def __iter__(self) -> Iterator[Events]:
         gone = False
@@ -229,7 +234,9 @@ class KernelSource(Source):
                 larger.close()
             return
         yield from self._go_over(larger, taker)
-        self._report(f"{self._name}: ring of {larger.ring_size:,} bytes, before {before:,}")
+        words = f"{self._name}: ring of {larger.ring_size:,} bytes, before {before:,}"
+        self._report(words)
+        self._remarks.append(Remark(time.time_ns(), 0, words))
 
     def _go_over(self, larger: OpenDevice, taker: binary.Taker) -> Iterator[Events]:
         # What the old ring drops from here on, the larger one has.
@@ -344,20 +351,19 @@ def _open_bus(bus: int, way: str, ring: int, report: Callable[[str], None] | Non
     from usbmon.sources import doctor, text
 
     path, file = f"{DEV}{bus}", f"{DEBUGFS}/{bus}u"
-    failed: OSError | None = None
-    if way != "text":
-        try:
-            return KernelSource(path, way=way, ring=ring, report=report)
-        except OSError as error:
-            if way != "auto":
-                raise SourceError(doctor.advice(error, path), file=path) from None
-            failed = error
+    if way == "text":
+        return text.open(file, report=report)
+    try:
+        return KernelSource(path, way=way, ring=ring, report=report)
+    except OSError as error:
+        failed = SourceError(f"{error.strerror}; {doctor.advice(error, path)}", file=path)
+        reason = error.strerror
+    if way != "auto":
+        raise failed
     try:
         source = text.open(file, report=report)
-    except SourceError as error:
-        raise SourceError(
-            doctor.advice(failed or error, path if failed else file), file=path if failed else file
-        ) from None
-    if failed is not None and report is not None:
-        report(f"{path}: {failed.strerror}; events are read from {file} instead, 32 bytes of each")
+    except SourceError:
+        raise failed from None  # what the better way lacks is to be mended
+    if report is not None:
+        report(f"{path}: {reason}; events are read from {file}, 32 bytes of the data of each")
     return source

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
     _Report = Callable[[str], None]
 
+_KERNELS_FOLDER: Final = "/sys/kernel/debug/"
 _GROWS_SECONDS: Final = 0.05
 _PIPE_SIZE: Final = 1 << 20
-_PATIENCE_SECONDS: Final = 2.0
 _OF_A_BUS: Final = re.compile(r"(.*/|)([0-9]+)[tu]")
 _REASONS: Final = {
     errno.ENOENT: "no such file",
@@ -332,4 +332,11 @@ def open(rest: str, *, report: _Report | None = None) -> TextSource:
         raise SourceError(
             "no file; name one, as text:/sys/kernel/debug/usb/usbmon/1u", file="text:"
         )
-    return TextSource(rest, report)
+    try:
+        return TextSource(rest, report)
+    except SourceError as error:
+        if not rest.startswith(_KERNELS_FOLDER):
+            raise
+        from usbmon.sources import doctor
+
+        raise SourceError(f"{error.message}; {doctor.advice(None, rest)}", file=rest) from None

@@ -7,6 +7,7 @@ comes and goes, and keeping only the events of devices that are followed. Not he
 
 from __future__ import annotations
 
+import select
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -70,10 +71,17 @@ class Watched(Source):
         self._due = time.monotonic() + _LOOK_SECONDS
         for batch in self.inner:
             yield self._follower.feed(batch) if self._follower is not None else batch
-            if time.monotonic() >= self._due:
+            if self._is_due():
                 self._due = time.monotonic() + _LOOK_SECONDS
                 for change in self._watcher.poll():
                     yield from self._changed(change)
+
+    def _is_due(self) -> bool:
+        """Whether it is time to look for changes, or the system tells of one."""
+        if time.monotonic() >= self._due:
+            return True
+        wakes = self._watcher.fileno()
+        return wakes is not None and bool(select.select([wakes], [], [], 0)[0])
 
     def _changed(self, change: Change) -> Iterator[Events]:
         device = change.device

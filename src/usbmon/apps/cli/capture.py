@@ -264,7 +264,7 @@ def command(
                 NO_ROTATION if path == "-" else rotation,
                 force=force,
                 about=_about(),
-                comments=(_command_line(),),
+                comments=_comments(is_virtual=is_virtual),
             )
             unfinished.callback(sink.abandon)
             sinks.append(sink)
@@ -329,10 +329,15 @@ def _about() -> dict[str, str]:
     }
 
 
-def _command_line() -> str:
+def _comments(*, is_virtual: bool) -> tuple[str, ...]:
+    """The command, and how the clocks of text (monotonic) and of records (real) are related."""
     import shlex
 
-    return "command: " + shlex.join(["usbmon", *sys.argv[1:]])
+    command = "command: " + shlex.join(["usbmon", *sys.argv[1:]])
+    if is_virtual:
+        return (command,)
+    seconds, real = time.monotonic_ns() / _NS, time.time_ns() / _NS
+    return command, f"clocks: monotonic {seconds:.6f} s was real {real:.6f} s"
 
 
 class _Loop:
