@@ -27,10 +27,11 @@ def _use_disk(guest):
     guest.wait_for("[ -b /dev/sda ]")
     guest.check("udevadm settle; mkfs.vfat -I /dev/sda && mount /dev/sda /mnt")
     guest.check(
-        "head -c 300000 /dev/urandom >/mnt/random.bin; sha256sum </mnt/random.bin >/tmp/sum"
+        "head -c 300000 /dev/urandom >/mnt/random; sha256sum </mnt/random >/tmp/sum"
     )
     guest.check("umount /mnt && echo 3 >/proc/sys/vm/drop_caches && mount /dev/sda /mnt")
-    assert guest.check("sha256sum </mnt/random") == guest.check("cat /tmp/sum; umount /mnt")
+    again = guest.check("sha256sum </mnt/random")
+    assert again == guest.check("cat /tmp/sum; umount /mnt")
 
 
 def audio(guest):
@@ -45,7 +46,7 @@ def hub(guest):
     guest.plug_storage(id="behind", bus="uhci.0", port="1.1")
     guest.wait_for("[ -b /dev/sda ]")
     reading = guest.start("dd if=/dev/sda of=/dev/null bs=4k iflag=direct")
-    guest.wait_for("[ $(cut -d' ' -f1 /sys/block/sda/stat 2>/dev/null || echo 0) -gt 100 ]")
+    guest.wait_for("read -r done rest </sys/block/sda/stat && [ $done -gt 100 ]")
     guest.unplug("hub")
     assert reading.wait().returncode != 0
 
@@ -66,6 +67,7 @@ def serial(guest):
 
 
 def ethernet(guest):
+    guest.check("modprobe cdc_ether")  # cdc_subset would take the adapter too, if it came first
     guest.plug_net(id="net")
     guest.wait_for("ls -d /sys/class/net/*/device/driver/module/drivers/usb:*")
     name = guest.check("cd /sys/class/net; dirname $(ls -d */device/driver/module/drivers/usb:*)")
