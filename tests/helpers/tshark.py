@@ -152,3 +152,15 @@ def count(path: Path) -> int:
     """How many packets capinfos counts."""
     out = _run(_program("capinfos"), "-c", "-M", "-T", "-r", "-m", str(path))
     return int(out.strip().rpartition(",")[2])
+
+
+def chosen(path: Path, text: str) -> list[int]:
+    """The numbers, from 1, of the frames that a display filter lets through."""
+    disabled = [word for name in _CLASSES for word in ("--disable-protocol", name)]
+    only = ("-T", "fields", "-e", "frame.number")
+    return [
+        int(number)
+        for number in _run(
+            _program("tshark"), "-n", *disabled, "-r", str(path), "-Y", text, *only
+        ).split()
+    ]

@@ -294,7 +294,9 @@ class TestOverlap:
     def test_an_event_that_the_old_one_dropped_is_not_found_but_placed(self):
         old = [stamped(1, "S", 10), stamped(2, "S", 20), stamped(3, "S", 40)]
         new = [stamped(9, "S", 30), stamped(3, "S", 41)]
-        assert kernel.overlap(FakeTaker.decoder(), bytearray().join(old), bytearray().join(new)) == 128
+        assert (
+            kernel.overlap(FakeTaker.decoder(), bytearray().join(old), bytearray().join(new)) == 128
+        )
 
 
 class FakeTaker:

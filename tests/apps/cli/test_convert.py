@@ -124,3 +124,12 @@ def test_the_source_can_be_told_what_it_is(usbmon, tmp_path):
 @pytest.mark.parametrize("words", [["--to", "s"], ["--from", "nope"]])
 def test_a_format_that_cannot_be_is_wrong_usage(usbmon, words, tmp_path):
     assert "Invalid value" in usbmon("convert", *words, TEXT, tmp_path / "x", code=2).err
+
+
+def test_a_filter_says_what_is_written(usbmon, tmp_path):
+    source, target = corpus.CAPTURES / "hid-xhci" / "usbmon1.pcap", tmp_path / "out.pcapng"
+    usbmon("convert", "-F", "ep.out and event == C", source, target)
+    events = library.read(source)
+    wanted = events[(events.epnum < 0x80) & (events.type == ord("C"))]
+    assert 0 < len(wanted) < len(events)
+    assert library.read(target).id.tolist() == wanted.id.tolist()

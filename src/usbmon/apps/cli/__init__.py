@@ -126,6 +126,7 @@ def main(args: Sequence[str] | None = None) -> int:
         complain(str(error))
         return exit_code(error)
     except OSError as error:  # as no room for a temporary file
-        complain(": ".join(filter(None, (error.filename, error.strerror or str(error)))))
+        parts = (error.filename, error.strerror or str(error))
+        complain(": ".join(part for part in parts if part))
         return 1
     return result if isinstance(result, int) else 0
