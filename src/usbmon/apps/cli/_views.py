@@ -45,7 +45,7 @@ _STATUSES: Final = b"".join(
 _MARKS: Final = tuple(
     b"".join(
         f"  [{words}]".encode()
-        for bit, words in enumerate(("doubled", "no submission", "mended", "synthetic"))
+        for bit, words in enumerate(("doubled", "no submission", "mended", "sysfs"))
         if marks >> bit & 1
     )
     for marks in range(256)
