@@ -189,8 +189,26 @@ def batches(draw) -> Events:
         row["urb"] = draw(st.integers(0, 3))
         row["interface"] = draw(st.integers(0, 3))
         row["usbd_status"] = draw(generated.U32)
-        row["absent"] = draw(st.sampled_from([generated.LINUX, 0, (1 << len(layout.ABSENT)) - 1]))
+        row["absent"] = draw(st.integers(0, (1 << len(layout.ABSENT)) - 1))
     return generated.batch(rows)
+
+
+def told(field, events: Events, start: int) -> list:
+    """A field's values as its column has them, None where it is absent."""
+    column = field.column(events, Context(start))
+    if isinstance(column, Spans):
+        pairs = zip(column.start.tolist(), column.end.tolist(), strict=True)
+        return [bytes(column.arena[start:end]) or None for start, end in pairs]
+    present = np.ones(len(events), bool) if column.present is None else column.present
+    pairs = zip(column.values.tolist(), present.tolist(), strict=True)
+    return [value if there else None for value, there in pairs]
+
+
+@given(batches(), st.integers(-(2**40), 2**40))
+def test_a_column_has_the_value_of_every_event(events, start):
+    for field in listed():
+        wanted = [VALUES[field.name](event, start) for event in events]
+        assert told(field, events, start) == wanted, field.name
 
 
 @given(batches(), TEXTS)
@@ -223,6 +241,14 @@ RECORDED = (
     "data == 01:00:00:00 or data != 00 and len < 8",
     "iso.numdesc > 1 or interval in 1..8",
 )
+
+
+def test_a_field_compares_with_another_only_where_there_are_both():
+    lacking = [0, *(layout.ABSENT_BIT[name] for name in ("length", "len_cap"))]
+    rows = [{"length": 8, "len_cap": 8, "absent": bits} for bits in lacking]
+    events = generated.batch(rows)
+    assert filters.compile("len == len_cap").mask(events).tolist() == [True, False, False]
+    assert filters.compile("not len == len_cap").mask(events).tolist() == [False, True, True]
 
 
 # The search for bytes

@@ -159,3 +159,15 @@ def shown(path: Path, *fields: str) -> list[list[str]]:
     words = [word for field in fields for word in ("-e", field)]
     text = _run(_program("tshark"), "-n", "-r", str(path), "-T", "fields", *words)
     return [line.split("\t") for line in text.splitlines()]
+
+
+def chosen(path: Path, text: str) -> list[int]:
+    """The numbers, from 1, of the frames that a display filter lets through."""
+    disabled = [word for name in _CLASSES for word in ("--disable-protocol", name)]
+    only = ("-T", "fields", "-e", "frame.number")
+    return [
+        int(number)
+        for number in _run(
+            _program("tshark"), "-n", *disabled, "-r", str(path), "-Y", text, *only
+        ).split()
+    ]

@@ -26,9 +26,7 @@ def uas_disk(guest):
 def _use_disk(guest):
     guest.wait_for("[ -b /dev/sda ]")
     guest.check("udevadm settle; mkfs.vfat -I /dev/sda && mount /dev/sda /mnt")
-    guest.check(
-        "head -c 300000 /dev/urandom >/mnt/random; sha256sum </mnt/random >/tmp/sum"
-    )
+    guest.check("head -c 300000 /dev/urandom >/mnt/random; sha256sum </mnt/random >/tmp/sum")
     guest.check("umount /mnt && echo 3 >/proc/sys/vm/drop_caches && mount /dev/sda /mnt")
     again = guest.check("sha256sum </mnt/random")
     assert again == guest.check("cat /tmp/sum; umount /mnt")

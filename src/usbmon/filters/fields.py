@@ -129,7 +129,7 @@ def _data(events: Events, _context: Context) -> Spans:
     start = events.data_at.astype("i8")
     end = start + events.captured
     start += events.ndesc.astype("i8") * layout.DESCRIPTOR_SIZE
-    return Spans(events.buffers[1], start, end.clip(start))
+    return Spans(events.buffers[1], start, end)
 
 
 def _time(events: Events, context: Context) -> Column:

@@ -60,7 +60,7 @@ class Trigger:
         if self.started:
             return self._to_stop(events)
         assert self._start is not None
-        mask = self._start(events)
+        mask = self._start(events) & ~events.synthetic
         if not mask.any():
             synthetic = events.synthetic
             self._keep(events[~synthetic])
@@ -94,7 +94,7 @@ class Trigger:
 
     def _to_stop(self, events: Events) -> Events:
         if self._end is None and self._stop is not None:
-            mask = self._stop(events)
+            mask = self._stop(events) & ~events.synthetic
             if mask.any():
                 last = int(mask.argmax())
                 self._end = int(events.ts[last]) + self._after

@@ -168,3 +168,12 @@ def test_merging_keeps_what_is_known_of_devices_and_drops(usbmon, tmp_path):
     assert trace.decoder.own_comments == ["usbmon capture 1"]
     assert trace.decoder.interfaces[0].comments == ["a ring of 300 KiB"]
     assert [e.comments for e in events if e.comments] == [("1-4: a keyboard",), ("look here",)]
+
+
+def test_a_filter_says_what_is_written(usbmon, tmp_path):
+    source, target = corpus.CAPTURES / "hid-xhci" / "usbmon1.pcap", tmp_path / "out.pcapng"
+    usbmon("convert", "-F", "ep.out and event == C", source, target)
+    events = library.read(source)
+    wanted = events[(events.epnum < 0x80) & (events.type == ord("C"))]
+    assert 0 < len(wanted) < len(events)
+    assert library.read(target).id.tolist() == wanted.id.tolist()

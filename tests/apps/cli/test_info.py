@@ -241,3 +241,20 @@ def test_of_many_places_the_first_are_told(usbmon, tmp_path):
     lines = usbmon("info", path).lines
     assert "                        1 from 2.000000 s to 3.000000 s" in lines
     assert "                        and at 5 more places (see --json)" in lines
+
+
+def test_with_a_filter_only_what_it_lets_through_is_counted_and_that_is_said(usbmon):
+    lines = usbmon("info", "-F", "addr == 2 and ep.in", REFUSED / "1u.txt").lines
+    assert lines[1:3] == [
+        "  filter       addr == 2 and ep.in",
+        "               only these are counted: 44 of 116 events",
+    ]
+    assert "  events       44: 22 submissions, 22 completions, 0 submission errors" in lines
+    assert "  trust (orphans, doubled events, drops and repairs: of the whole trace)" in lines
+
+
+def test_json_names_the_filter(usbmon):
+    told = json.loads(usbmon("info", "--json", "-F", "event==E", REFUSED / "1u.txt").out)
+    assert told["filter"] == {"text": "event == E", "events_read": 116}
+    assert told["kinds"] == {"S": 0, "C": 0, "E": 2}
+    assert json.loads(usbmon("info", "--json", REFUSED / "1u.txt").out)["filter"] is None

@@ -8,7 +8,7 @@ import pytest
 import usbmon as library
 from tests.helpers import corpus, synthetic
 from tests.helpers.command import process
-from usbmon import files
+from usbmon import files, filters
 from usbmon.apps.cli import show
 
 TEXT = corpus.CAPTURES / "storage-ehci" / "1u.txt"
@@ -184,3 +184,22 @@ def test_the_kernels_own_formats_show_what_was_on_the_bus(usbmon, tmp_path):
     assert usbmon("show", "--format", "u", tmp_path / "x.pcapng").out == ""
     record = json.loads(usbmon("show", "--format", "ndjson", "-n", "1", tmp_path / "x.pcapng").out)
     assert (record["marks"], record["comments"]) == (["synthetic"], ["a keyboard"])
+
+
+BULK = "dev == 1:2 and type == bulk and ep.in and event == C"
+
+
+def test_a_filter_shows_the_events_that_it_lets_through(usbmon, whole):
+    mask = filters.compile(BULK).mask(library.read(TEXT)).tolist()
+    wanted = [line for line, chosen in zip(whole, mask, strict=True) if chosen]
+    assert wanted
+    assert usbmon("show", "-F", BULK, TEXT).lines == wanted
+    assert usbmon("show", "-F", BULK, "-n", 1, TEXT).lines == wanted[:1]
+
+
+@pytest.mark.parametrize("options", [(), ("--reverse",)])
+def test_times_count_from_the_start_of_the_trace_whatever_is_shown(usbmon, whole, options):
+    late = [line for line in whole if 1.2 <= float(line.split()[0]) <= 2.65]
+    shown = usbmon("show", "-F", "time in 1.2s..2650ms", *options, TEXT).lines
+    assert late
+    assert shown == (late[::-1] if options else late)
