@@ -9,6 +9,7 @@ Each recorder reads from before the first event to after the last, and has `even
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -114,6 +115,47 @@ class GetX(Recorder):
         self.lost = int(self.guest.check(f"cat {self.out}.stats"))
 
 
+class Usbmon(Recorder):
+    """Ours, by one of its ways."""
+
+    suffix = "pcapng"
+    says = "ready"
+
+    def __init__(self, way: str = "mmap", *options: str) -> None:
+        self.way = way
+        self._options = " ".join(options)
+
+    @property
+    def name(self) -> str:
+        return f"Usbmon-{self.way}"
+
+    def command(self, bus: int, out: str) -> str:
+        # The first line of JSON comes when it reads.
+        self.says = '"progress"'
+        words = f"--by {self.way} --no-describe --json {self._options}"
+        return f"usbmon capture {bus} {words} -o {out} --force"
+
+    def start(self, guest: Guest, bus: int) -> None:
+        self.guest, self.bus = guest, bus
+        self.out = f"/tmp/{self.name}{id(self)}.{self.suffix}"
+        self.running = guest.start(self.command(bus, self.out))
+        guest.wait_for(f"grep -q '{self.says}' {self.running.file}", seconds=60)
+
+    def stop(self) -> None:
+        self.done = self.running.stop("INT")
+        assert self.done.returncode == 0, self.done.output
+        self.summary = json.loads(self.done.output.splitlines()[-1])
+        assert self.summary["type"] == "summary"
+        self.lost = self.summary["dropped"]
+
+
+class UsbmonText(Usbmon):
+    """By the text file."""
+
+    def __init__(self) -> None:
+        super().__init__("text")
+
+
 class Recording:
     """A context: all the recorders read the bus inside it. At its end, the bus comes to rest."""
 
@@ -146,7 +188,7 @@ class Recording:
         assert self.count > 0
         have = {recorder.name: (len(recorder.events), recorder.lost) for recorder in self.recorders}
         assert all(sum(pair) == self.count for pair in have.values()), (self.count, have)
-        text = [recorder for recorder in self.recorders if isinstance(recorder, Text)]
+        text = [recorder for recorder in self.recorders if isinstance(recorder, (Text, UsbmonText))]
         binary = [recorder for recorder in self.recorders if recorder not in text]
         first = binary[0]
         for one, other in [(each, first) for each in text] + [(first, each) for each in binary[1:]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.live.recorders import GetX, Recording, Tcpdump, Text
+from tests.live.recorders import GetX, Recording, Tcpdump, Text, Usbmon, UsbmonText
 
 
 def keyboard(guest):
@@ -91,7 +91,8 @@ USES = [
 )
 def test_each_reader_has_the_same_events(guest, use, controller, side):
     bus = guest.controller(controller)[side]
-    with Recording(guest, bus, Tcpdump(), Text(), GetX()) as recording:
+    ours = (Usbmon("mmap"), Usbmon("getx"), Usbmon("read"), UsbmonText())
+    with Recording(guest, bus, Tcpdump(), Text(), GetX(), *ours) as recording:
         use(guest)
         guest.detach()
     recording.check()

@@ -55,6 +55,8 @@ class Drain:
         pause = _SHORTEST
         while self._code is None or self._held:
             came = self._read()
+            if self._code is not None and not self._held:
+                break  # nothing to write, and nothing to wait for
             pause = _SHORTEST if came else min(pause * 2, _LONGEST)
             # With nothing to write, it still tells when nobody is there to read.
             ready.register(self._out, select.POLLOUT if self._held else 0)
@@ -62,7 +64,7 @@ class Drain:
             found = ready.poll(0 if came else wait)
             if found and not self._write(found[0][1]):
                 return errno.EPIPE
-        return self._code
+        return self._code or 0
 
     def _read(self) -> int:
         """What is there now, up to a chunk; how much it was."""

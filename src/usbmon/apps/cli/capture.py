@@ -68,23 +68,6 @@ class _Time(click.ParamType[float]):
         return seconds
 
 
-class _Expression(click.ParamType["Filter"]):
-    """A filter (`usbmon filter --help`)."""
-
-    name = "filter"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Filter:
-        from usbmon import filters
-        from usbmon.errors import UsbmonError
-
-        try:
-            return filters.compile(value)
-        except UsbmonError as error:
-            self.fail(str(error), param, ctx)
-
-
 SIZE, TIME = _Size(), _Time()
 
 
@@ -132,12 +115,19 @@ class _Settings(NamedTuple):
     help="Keep at most N bytes of the data of an event.",
 )
 @click.option(
-    "-F", "--filter", "filter_", type=_Expression(), metavar="EXPR", help="Keep only these events."
+    "-F",
+    "--filter",
+    "filter_",
+    type=_common.Expression(),
+    metavar="EXPR",
+    help="Keep only these events.",
 )
 @click.option(
-    "--start-on", type=_Expression(), metavar="EXPR", help="Begin with the first such event."
+    "--start-on", type=_common.Expression(), metavar="EXPR", help="Begin with the first such event."
 )
-@click.option("--stop-on", type=_Expression(), metavar="EXPR", help="End with the next such event.")
+@click.option(
+    "--stop-on", type=_common.Expression(), metavar="EXPR", help="End with the next such event."
+)
 @click.option("--before", type=TIME, metavar="TIME", help="Keep this time before --start-on, too.")
 @click.option("--after", type=TIME, metavar="TIME", help="Keep this time after --stop-on, too.")
 @click.option(
