@@ -118,11 +118,13 @@ class GetX(Recorder):
 class Usbmon(Recorder):
     """Ours, by one of its ways."""
 
-    suffix = "pcapng"
-    says = "ready"
+    says = '"progress"'  # the first line of JSON comes when it reads
+    # What has not all fields is written as what says so: pcapng would have zeros.
+    _files = {"read": ("bin48", "bin48"), "text": ("txt", None)}  # noqa: RUF012
 
     def __init__(self, way: str = "mmap", *options: str) -> None:
         self.way = way
+        self.suffix, self.format = self._files.get(way, ("pcapng", None))
         self._options = " ".join(options)
 
     @property
@@ -130,8 +132,6 @@ class Usbmon(Recorder):
         return f"Usbmon-{self.way}"
 
     def command(self, bus: int, out: str) -> str:
-        # The first line of JSON comes when it reads.
-        self.says = '"progress"'
         words = f"--by {self.way} --no-describe --json {self._options}"
         return f"usbmon capture {bus} {words} -o {out} --force"
 

@@ -64,7 +64,7 @@ class PcapngDecoder(Decoder):
         self._base = 0
         self._is_windows = False
         self._room = bytearray()
-        self._table = memoryview(b"").cast("q")
+        self._table = memoryview(bytearray()).cast("q")
 
     @property
     def variant(self) -> str:
@@ -218,7 +218,7 @@ class PcapngDecoder(Decoder):
         self._orders.add("big" if order == ">" else "little")
         self._base = len(self.interfaces)
         self._room = bytearray()
-        self._table = memoryview(b"").cast("q")
+        self._table = memoryview(bytearray()).cast("q")
         comments = []
         for code, value in self._options(body[16:]):
             if code in _SECTION_WORDS:
