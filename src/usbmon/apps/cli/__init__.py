@@ -20,22 +20,22 @@ from usbmon.errors import UsbmonError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# In the order of the help.
-COMMANDS: Final = (
-    "capture",
-    "doctor",
-    "show",
-    "info",
-    "devices",
-    "convert",
-    "bus",
-    "mount",
-    "serve",
-    "proxy",
-    "filter",
-    "formats",
-    "completion",
-)
+# In the order of the help, with its words: to say these, no command needs to be loaded.
+COMMANDS: Final = {
+    "capture": "Capture what happens on a bus.",
+    "doctor": "Say whether capture works here, and what to do if not.",
+    "show": "Show the events of a trace, one line an event.",
+    "info": "Say what is in a trace, and how far to trust it.",
+    "devices": "List the USB devices that are there.",
+    "convert": "Write a trace in another format, or several as one.",
+    "bus": "Run a virtual bus with devices at work.",
+    "mount": "Publish a virtual bus as the kernel's usbmon files.",
+    "serve": "Export virtual devices over USB/IP.",
+    "proxy": "Listen between a USB/IP client and its server.",
+    "filter": "Explain the language of filters, and check one.",
+    "formats": "List the formats that can be read and written.",
+    "completion": "Print the script for completion in a shell.",
+}
 _INTERRUPTED: Final = 130
 _BROKEN_PIPE: Final = 141
 
@@ -51,6 +51,10 @@ class _Group(click.Group):
             return None
         command: click.Command = import_module(f"usbmon.apps.cli.{cmd_name}").command
         return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

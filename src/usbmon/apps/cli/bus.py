@@ -48,7 +48,7 @@ def _list(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     ctx.exit()
 
 
-@click.command("bus", short_help="Run a virtual bus with devices at work.")
+@click.command("bus")
 @click.argument("what", metavar="DEVICE... | SCENARIO.toml", nargs=-1, required=True)
 @click.option("--paced", is_flag=True, help="Keep to the real clock, instead of going fast.")
 @click.option("--seed", type=int, metavar="N", help="What chance starts from.")

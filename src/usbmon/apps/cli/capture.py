@@ -84,7 +84,7 @@ class _Settings(NamedTuple):
     json: bool
 
 
-@click.command("capture", short_help="Capture what happens on a bus.")
+@click.command("capture")
 @click.argument("specs", metavar="SOURCE...", nargs=-1, required=True)
 @click.option(
     "-o",

@@ -36,7 +36,7 @@ def targets() -> list[str]:
     return [format.name for format in FORMATS if format.encoder]
 
 
-@click.command("convert", short_help="Write a trace in another format, or several as one.")
+@click.command("convert")
 @click.argument(
     "inputs", metavar="IN...", nargs=-1, required=True, type=click.Path(allow_dash=True)
 )

@@ -41,7 +41,7 @@ class _Lines:
         self.fork, self.last, self.down = drawn
 
 
-@click.command("devices", short_help="List the USB devices that are there.")
+@click.command("devices")
 @click.argument(
     "file",
     metavar="[FILE]",

@@ -43,7 +43,7 @@ class _Group(click.ParamType[str]):
         return str(value)
 
 
-@click.command("doctor", short_help="Say whether capture works here, and what to do if not.")
+@click.command("doctor")
 @click.option(
     "--udev-rule",
     "rule",

@@ -104,9 +104,7 @@ class _Explained(click.Command):
             formatter.write_text(reference())
 
 
-@click.command(
-    "filter", cls=_Explained, short_help="Explain the language of filters, and check one."
-)
+@click.command("filter", cls=_Explained)
 @click.argument("expr", type=_common.Expression(), required=False)
 @click.pass_context
 def command(ctx: click.Context, expr: Filter | None) -> None:

@@ -8,7 +8,7 @@ from usbmon.compression import SUFFIXES
 from usbmon.formats import FORMATS
 
 
-@click.command("formats", short_help="List the formats that can be read and written.")
+@click.command("formats")
 def command() -> None:
     """List the formats that can be read and written, their names and suffixes.
 

@@ -31,7 +31,7 @@ _COMMENTS_SHOWN: Final = 5
 _DROPS_SHOWN: Final = 3
 
 
-@click.command("info", short_help="Say what is in a trace, and how far to trust it.")
+@click.command("info")
 @_common.files_argument
 @click.option(
     "--json", "as_json", is_flag=True, help="As JSON: one object; of several files, an array."

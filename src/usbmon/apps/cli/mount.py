@@ -10,7 +10,7 @@ import click
 from usbmon.apps.cli import _common
 
 
-@click.command("mount", short_help="Publish a virtual bus as the kernel's usbmon files.")
+@click.command("mount")
 @click.argument("folder", metavar="DIR", type=click.Path())
 @click.option(
     "--with",

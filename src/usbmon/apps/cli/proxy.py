@@ -12,7 +12,7 @@ from contextlib import suppress
 import click
 
 
-@click.command("proxy", short_help="Listen between a USB/IP client and its server.")
+@click.command("proxy")
 @click.argument("server", metavar="HOST[:PORT]")
 @click.option(
     "--listen",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _SLICE: Final = 0.1
 
 
-@click.command("serve", short_help="Export virtual devices over USB/IP.")
+@click.command("serve")
 @click.argument("what", metavar="DEVICE... | SCENARIO.toml", nargs=-1, required=True)
 @click.option(
     "--listen",

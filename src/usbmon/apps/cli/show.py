@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FORMATS: Final = ("lines", "u", "t", "json", "ndjson", "csv")
 
 
-@click.command("show", short_help="Show the events of a trace, one line an event.")
+@click.command("show")
 @_common.files_argument
 @click.option("--events", is_flag=True, help="Show events: the only view so far, and the default.")
 @click.option(
