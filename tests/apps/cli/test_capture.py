@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -275,3 +276,98 @@ def test_in_a_pipe_there_are_none(tmp_path):
     done = process("capture", "virtual:keyboard", "-o", tmp_path / "a.pcap")
     assert b"\r" not in done.stderr
     assert b"\x1b" not in done.stderr
+
+
+# What is kept.
+
+
+def test_a_trigger_begins_and_ends_it(usbmon, tmp_path):
+    whole, part = tmp_path / "whole.pcapng", tmp_path / "part.pcapng"
+    usbmon("capture", "virtual:keyboard", "-o", whole)
+    usbmon(
+        "capture", "virtual:keyboard", "-o", part,
+        "--start-on", "setup.bRequest == SET_CONFIGURATION and dev == 1:2",
+        "--stop-on", "ep == 1 and dev == 1:2", "--after", "1s",
+    )  # fmt: skip
+    every, some = library.read(whole), library.read(part)
+    assert some[0].setup is not None
+    assert some[0].setup[1] == 9
+    start = [(e.setup, e.devnum) for e in every].index((some[0].setup, 2))
+    assert 0 < len(some) < len(every) - start
+    assert same(some) == same(every[start : start + len(some)])
+
+
+def test_a_trigger_that_does_not_come_is_told(usbmon, tmp_path):
+    path = tmp_path / "a.pcapng"
+    said = usbmon("capture", "virtual:mouse", "-o", path, "--start-on", "status == EPROTO")
+    assert "  the event of --start-on did not come" in said.err.splitlines()
+    assert len(library.read(path)) == 0
+
+
+def test_a_filter_and_a_snap_length(usbmon, tmp_path):
+    path = tmp_path / "a.pcapng"
+    usbmon("capture", "virtual:flash", "-o", path, "-F", "type == bulk", "-s", "4")
+    events = library.read(path)
+    assert set(events.xfer_type.tolist()) == {3}
+    assert max(len(event.data) for event in events) == 4
+    assert max(event.length for event in events) > 4
+
+
+def test_of_rotated_files_the_last_are_kept(usbmon, tmp_path):
+    path = tmp_path / "a.pcapng"
+    usbmon("capture", "virtual:flash", "-o", path, "--rotate-size", "20k", "--keep", "2")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_counts_and_summary_for_programs(usbmon, tmp_path):
+    path = tmp_path / "a.pcapng"
+    said = usbmon("capture", "virtual:mouse", "-o", path, "--json")
+    lines = [json.loads(line) for line in said.err.splitlines()]
+    assert [line["type"] for line in lines][-1] == "summary"
+    assert {line["type"] for line in lines[:-1]} == {"progress"}
+    assert lines[-1]["ended"] == "source"
+    assert lines[-1]["events"] == len(library.read(path))
+    assert lines[-1]["files"][0]["path"] == str(path)
+
+
+def test_events_as_show_has_them(usbmon):
+    said = usbmon("capture", "virtual:mouse", "--show", "-c", "3", "-q")
+    assert len(said.out.splitlines()) == 3
+    assert "GET_DESCRIPTOR Device" in said.out
+    assert said.err == ""
+
+
+@pytest.mark.parametrize("suffix", ["pcapng", "txt", "pcapng.zst"])
+def test_what_was_captured_before_a_kill_is_a_valid_file(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    child = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "usbmon", "capture", "virtual:keyboard", "--paced"),
+            *("--json", "-o", str(path)),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stderr is not None
+    for line in child.stderr:
+        if json.loads(line)["events"] > 50:
+            break
+    child.kill()
+    child.wait(30)
+    child.stderr.close()
+    events = library.read(path)
+    assert len(events) > (0 if suffix.endswith("zst") else 50)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--before", "1s"], "--before goes with --start-on"),
+        (["--keep", "3"], "--keep goes with --rotate-size"),
+        (["--start-on", "nope == 1"], "no field 'nope'"),
+        (["--ring", "1M"], "--ring is for kernel and device sources only"),
+        (["--by", "getx"], "--by is for kernel and device sources only"),
+    ],
+)
+def test_what_does_not_go_together(usbmon, words, message):
+    assert message in usbmon("capture", "virtual:mouse", *words, code=2).err
