@@ -110,10 +110,10 @@ SOURCES: Final = (
     ),
     Kind(
         "ssh",
-        "ssh:[USER@]HOST/SOURCE",
+        "ssh:[USER@]HOST[:PORT]/[sudo:]BUS or a device",
         "a bus of another machine, on which nothing needs to be installed",
         "usbmon.sources.ssh",
-        (),
+        ("describe",),
     ),
     Kind(
         "virtual",

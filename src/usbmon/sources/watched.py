@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import select
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from usbmon import layout
 from usbmon.devices import synthetic
@@ -22,10 +22,19 @@ if TYPE_CHECKING:
     from usbmon.devices.model import Device
     from usbmon.events import Events
     from usbmon.sources.follow import Follower
-    from usbmon.sources.hotplug import Change, Watcher
+    from usbmon.sources.hotplug import Change
 
 _LOOK_SECONDS: Final = 0.25
 _KEYBOARD: Final = (3, 1, 1)  # HID, boot interface, keyboard (HID 1.11 §4.2, 4.3)
+
+
+class Watching(Protocol):
+    """As `usbmon.sources.hotplug.Watcher`."""
+
+    @property
+    def devices(self) -> list[Device]: ...
+    def poll(self) -> list[Change]: ...
+    def fileno(self) -> int | None: ...
 
 
 class Watched(Source):
@@ -34,7 +43,7 @@ class Watched(Source):
     def __init__(
         self,
         inner: Source,
-        watcher: Watcher,
+        watcher: Watching,
         bus: int,
         *,
         describe: bool = True,
@@ -119,6 +128,7 @@ class Watched(Source):
         self._report(text)
 
     def _now(self) -> int:
+        """By the clock of the stamps."""
         return time.time_ns() if self.clock == layout.WALL else time.monotonic_ns()
 
     def stop(self) -> None:
