@@ -214,6 +214,12 @@ def test_what_keeps_it_from_capturing_there_is_told(there, files, words):
         sources.open("ssh:board/7")
 
 
+def test_what_keeps_it_is_told_also_if_it_comes_in_pieces(there, monkeypatch):
+    monkeypatch.setattr("usbmon.sources.stream.CHUNK", 1)
+    with pytest.raises(SourceError, match="run there, as root: modprobe usbmon"):
+        sources.open("ssh:board/7")
+
+
 @pytest.mark.parametrize(
     ("spec", "command", "words"),
     [

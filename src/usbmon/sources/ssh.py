@@ -206,7 +206,7 @@ class SshSource(Source):
         self.devices = snapshot(reply.files)
         self.bus = self._choose()
         self._connection.tell(b"%d\n" % self.bus)
-        self._connection.until("stream", "fail", "end")
+        self._connection.until("stream", "end")  # a part is whole when the next one begins
         if "stream" not in reply.parts:
             raise self._fail(self._no_capture())
         self.way = reply.text("way")
