@@ -222,9 +222,10 @@ class SshSource(Source):
         self.interfaces = [
             Interface(220, f"usbmon{self.bus}", f"Linux usbmon, by {by} over ssh; {system}")
         ]
-        self._report(f"{self._name}: {system}; captured by {by}")
+        # Said when it is captured indeed: whoever ends it after that gets all that came.
+        self._said = [f"{self._name}: {system}; captured by {by}"]
         if self.way == "text":
-            self._report(f"{self._name}: of each event, the first 32 bytes of data come")
+            self._said.append(f"{self._name}: of each event, the first 32 bytes of data come")
         self._received = 0
         self._offset: int | None = None  # of our monotonic clock to that of the stamps
         self._came, self._latest = self._begun, 0
@@ -309,6 +310,8 @@ class SshSource(Source):
         return self.start_ns + round(self.elapsed * _NS)
 
     def __iter__(self) -> Iterator[Events]:
+        for line in self._said:
+            self._report(line)
         data: bytes | None = self._connection.stream
         while data is not None and not self._closed:
             yield self._taken(self._unpacker.feed(data)) if data else Events.empty()

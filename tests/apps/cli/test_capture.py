@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 
 import usbmon as library
 from tests.helpers.command import on_terminal, process
+from tests.helpers.corpus import CAPTURES
+from usbmon.apps.cli.capture import _Ending
 from usbmon.bus.devices import MODELS
 
 FAILS = """
@@ -371,3 +374,38 @@ def test_what_was_captured_before_a_kill_is_a_valid_file(tmp_path, suffix):
 )
 def test_what_does_not_go_together(usbmon, words, message):
     assert message in usbmon("capture", "virtual:mouse", *words, code=2).err
+
+
+def test_where_losses_are_not_known_none_is_claimed(usbmon, tmp_path):
+    """A file that grows tells nothing of them."""
+    fifo, path = tmp_path / "fifo", tmp_path / "a.pcapng"
+    os.mkfifo(fifo)
+    keep = os.open(fifo, os.O_RDWR)
+    lines = (CAPTURES / "hid-xhci/1u.txt").read_bytes().splitlines(keepends=True)[:20]
+    os.write(keep, b"".join(lines))
+    said = usbmon("capture", f"text:{fifo}", "-o", path, "-c", "5")
+    assert "  drops not known" in said.err.splitlines()[0]
+    assert "0 dropped" not in said.err
+    os.write(keep, b"".join(lines))
+    said = usbmon("capture", f"text:{fifo}", "-o", path, "-c", "5", "--force", "--json")
+    assert json.loads(said.err.splitlines()[-1])["dropped"] is None
+    os.close(keep)
+
+
+def test_a_signal_while_a_source_is_being_opened_ends_that():
+    ending = _Ending()
+    with pytest.raises(KeyboardInterrupt):
+        ending()
+
+
+def test_a_signal_after_that_stops_the_source():
+    stopped = []
+
+    class Opened:
+        def stop(self):
+            stopped.append(True)
+
+    ending = _Ending()
+    ending.source = Opened()
+    ending()
+    assert (ending.came, stopped) == (True, [True])

@@ -240,10 +240,13 @@ def command(
     trigger = _trigger(start_on, stop_on, before, after)
     settings = _Settings(count, duration, size, snaplen, filter_, trigger, quiet, as_json)
     to_stdout = ["-"] if text or not (outputs or show) else []
+    ending = _Ending()
     with (
+        _common.stopped_by_signals(ending),
         sources.capture(*specs, report=report, **given) as source,
         ExitStack() as unfinished,
     ):
+        ending.source = source
         sinks: list[Sink] = []
         for path in (*outputs, *to_stdout):
             is_text = path == "-" and path not in outputs
@@ -261,7 +264,7 @@ def command(
         if show:
             sinks.append(ViewSink(_view()))
         unfinished.pop_all()  # from here on, what there is is kept
-        return _Loop(source, sinks, settings).run()
+        return _Loop(source, sinks, settings, ending).run()
 
 
 def _check_outputs(outputs: tuple[str, ...], *, printed: int, rotates: bool, keeps: bool) -> None:
@@ -278,7 +281,24 @@ def _check_outputs(outputs: tuple[str, ...], *, printed: int, rotates: bool, kee
 
 
 def _reporter(*, verbose: bool) -> Callable[[str], None] | None:
-    return (lambda line: click.echo(line, err=True)) if verbose else None
+    """What says a line, on a terminal in place of the counts."""
+    clear = "\r\033[K" if sys.stderr.isatty() else ""
+    return (lambda line: click.echo(clear + line, err=True)) if verbose else None
+
+
+class _Ending:
+    """What a signal does: while a source is being opened it interrupts that, and then it stops the
+    source, so that nothing is lost that came."""
+
+    def __init__(self) -> None:
+        self.source: Source | None = None
+        self.came = False
+
+    def __call__(self) -> None:
+        self.came = True
+        if self.source is None:
+            raise KeyboardInterrupt
+        self.source.stop()
 
 
 def _trigger(
@@ -333,7 +353,10 @@ def _comments(*, is_virtual: bool) -> tuple[str, ...]:
 class _Loop:
     """From the source to the sinks, until it is enough."""
 
-    def __init__(self, source: Source, sinks: list[Sink], settings: _Settings) -> None:
+    def __init__(
+        self, source: Source, sinks: list[Sink], settings: _Settings, ending: _Ending
+    ) -> None:
+        self._ending = ending
         self._source = source
         self._sinks = sinks
         self._set = settings
@@ -358,14 +381,15 @@ class _Loop:
         from usbmon.errors import UsbmonError
 
         try:
-            with _common.stopped_by_signals(self._stop):
-                self._pump()
+            self._pump()
         except UsbmonError as error:
             self._error, self._ended = error, "error"
         except KeyboardInterrupt:  # a second one: what is still to come is given up
             self._ended = "interrupted"
         finally:
             self._clear()
+        if self._ending.came and self._ended == "source":
+            self._ended = "interrupted"
         self._finish()
         if self._set.json:
             self._tell(self._summary())
@@ -385,10 +409,6 @@ class _Loop:
                 sink.close()
             except UsbmonError as error:  # the others are to be brought to their end too
                 self._error = self._error or error
-
-    def _stop(self) -> None:
-        self._ended = "interrupted"
-        self._source.stop()
 
     def _pump(self) -> None:
         for batch in self._source:
@@ -494,13 +514,24 @@ class _Loop:
             "events": self._events,
             "bytes": self._bytes,
             "seconds": round(self._source.elapsed, 3),
-            "dropped": self._source.dropped,
+            "dropped": self._source.dropped or (None if self._is_unsure else 0),
         }
+
+    @property
+    def _is_unsure(self) -> bool:
+        """Whether there may be losses that nothing has told of."""
+        return any(interface.dropped is None for interface in self._source.interfaces)
+
+    def _drops(self) -> str:
+        dropped = self._source.dropped
+        if not self._is_unsure:
+            return f"{dropped:,} dropped"
+        return f"{dropped:,} dropped or more" if dropped else "drops not known"
 
     def _counts(self) -> str:
         return (
             f"{self._events:,} events  {_common.size_words(self._bytes)}  "
-            f"{self._source.elapsed:.1f} s  {self._source.dropped:,} dropped"
+            f"{self._source.elapsed:.1f} s  {self._drops()}"
         )
 
     @staticmethod
